@@ -1,0 +1,1 @@
+"""What every service stands on: ids, errors, settings, clock, database, cache, calls between services, web shell."""

@@ -1,0 +1,190 @@
+"""PostgreSQL: one pool per process, statements with names, failures of the server as one declared error.
+
+Connections keep no session state, so a transaction-pooling proxy may stand between. Every session runs in UTC.
+"""
+
+import asyncio
+import contextvars
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self, TypeAlias
+
+import asyncpg
+from asyncpg import exceptions as pg
+
+from pyat.foundation.errors import ServiceUnavailable
+from pyat.foundation.sql import Statement
+
+Row: TypeAlias = Mapping[str, Any]
+"""One row of an answer, by column name."""
+
+CONNECTION_LOST = (
+    pg.PostgresConnectionError,
+    pg.InterfaceError,
+    pg.AdminShutdownError,
+    pg.CrashShutdownError,
+    pg.CannotConnectNowError,
+    pg.TooManyConnectionsError,
+    pg.QueryCanceledError,
+    pg.DiskFullError,
+    ConnectionError,
+    FileNotFoundError,  # a Unix socket that is gone while the server starts again
+    TimeoutError,
+    asyncio.IncompleteReadError,
+)
+"""What asyncpg raises when the server went away, is starting, is full, or took longer than allowed."""
+
+RETRIABLE = (pg.DeadlockDetectedError, pg.SerializationError, pg.LockNotAvailableError)
+"""The transaction was rolled back for reasons of concurrency alone and may be run again."""
+
+_recorder: contextvars.ContextVar["Recorder | None"] = contextvars.ContextVar("statement_recorder", default=None)
+
+
+class Recorder:
+    """The names of the statements that ran inside `recording()`, in order; for tests that count them."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+
+@contextmanager
+def recording() -> Iterator[Recorder]:
+    """Record the names of all statements run in this context and the tasks started from it."""
+    recorder = Recorder()
+    token = _recorder.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _recorder.reset(token)
+
+
+class Connection:
+    """A borrowed connection; its calls take a `Statement` (named) and its arguments."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: Any) -> None:
+        self.raw: asyncpg.Connection[Row] = raw
+
+    async def value(self, statement: Statement, *arguments: Any) -> Any:
+        """The first column of the first row, or None."""
+        _note(statement)
+        return await self.raw.fetchval(statement.text, *arguments)
+
+    async def row(self, statement: Statement, *arguments: Any) -> Row | None:
+        """The first row, or None."""
+        _note(statement)
+        found: Row | None = await self.raw.fetchrow(statement.text, *arguments)
+        return found
+
+    async def rows(self, statement: Statement, *arguments: Any) -> list[Row]:
+        """All rows; the statement bounds their number."""
+        _note(statement)
+        found: list[Row] = await self.raw.fetch(statement.text, *arguments)
+        return found
+
+    async def run(self, statement: Statement, *arguments: Any) -> str:
+        """Run it for its effect; returns PostgreSQL's command tag, such as `UPDATE 3`."""
+        _note(statement)
+        return str(await self.raw.execute(statement.text, *arguments))
+
+    async def script(self, name: str, text: str) -> None:
+        """Several statements in one round trip, without arguments (DDL)."""
+        _note(Statement(name, ""))
+        await self.raw.execute(text)
+
+
+def _note(statement: Statement) -> None:
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder.names.append(statement.name)
+
+
+async def _reset(connection: Any) -> None:
+    # asyncpg's default costs a round trip for each release; we set nothing on a session, so there is nothing to undo.
+    if connection.is_in_transaction():
+        await connection.execute("ROLLBACK")
+
+
+class Database:
+    """The process's pool. Make it with `open`, end it with `close`."""
+
+    def __init__(self, pool: "asyncpg.Pool[Row]", *, timeout_s: float) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+
+    @classmethod
+    async def open(
+        cls, url: str, *, connections_max: int, timeout_s: float = 30.0, tls: ssl.SSLContext | None = None
+    ) -> Self:
+        """Connect once, to fail early. Raises ServiceUnavailable when the server does not answer."""
+        options: dict[str, Any] = {} if tls is None else {"ssl": tls}
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=connections_max,
+                max_inactive_connection_lifetime=300,
+                timeout=timeout_s,
+                command_timeout=timeout_s,
+                statement_cache_size=256,
+                max_cached_statement_lifetime=0,
+                reset=_reset,
+                server_settings={"timezone": "UTC", "application_name": "pyat"},
+                **options,
+            )
+        except CONNECTION_LOST as error:
+            raise ServiceUnavailable from error
+        return cls(pool, timeout_s=timeout_s)
+
+    async def close(self) -> None:
+        """Wait for borrowed connections (5 s at most), then close all."""
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection without a transaction. Raises ServiceUnavailable when the server is gone or too slow."""
+        try:
+            async with self._pool.acquire(timeout=self._timeout_s) as raw:
+                yield Connection(raw)
+        except CONNECTION_LOST as error:
+            raise ServiceUnavailable from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """One transaction (read committed), committed at the end of the block, rolled back on any exception."""
+        async with self.connection() as connection, connection.raw.transaction():
+            yield connection
+
+    async def value(self, statement: Statement, *arguments: Any) -> Any:
+        """The first column of the first row of a single statement."""
+        async with self.connection() as connection:
+            return await connection.value(statement, *arguments)
+
+    async def row(self, statement: Statement, *arguments: Any) -> Row | None:
+        """The first row of a single statement."""
+        async with self.connection() as connection:
+            return await connection.row(statement, *arguments)
+
+    async def rows(self, statement: Statement, *arguments: Any) -> Sequence[Row]:
+        """All rows of a single statement."""
+        async with self.connection() as connection:
+            return await connection.rows(statement, *arguments)
+
+    async def run(self, statement: Statement, *arguments: Any) -> str:
+        """Run a single statement for its effect."""
+        async with self.connection() as connection:
+            return await connection.run(statement, *arguments)
+
+    async def is_ready(self) -> bool:
+        """Whether a trivial statement is answered within two seconds."""
+        try:
+            async with asyncio.timeout(2), self.connection() as connection:
+                return bool(await connection.value(Statement("is_ready", "SELECT true")))
+        except (ServiceUnavailable, TimeoutError):
+            return False

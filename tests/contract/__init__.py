@@ -1,0 +1,1 @@
+"""One suite for each contract, run on the local and on the remote binding."""

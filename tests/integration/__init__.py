@@ -1,0 +1,1 @@
+"""Code against real PostgreSQL, Valkey and HTTP."""

@@ -1,0 +1,1 @@
+"""Factories and fixtures by topic."""
