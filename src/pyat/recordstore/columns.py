@@ -1,0 +1,66 @@
+"""From fields to SQL: the column of a field, the JSON of a record, the order of a sort.
+
+The alias `r` is the record's relation everywhere. System columns: `_n` order of creation, `_id`, `_created` (whole
+seconds), `_modified`, `_created_by`, `_modified_by`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import orjson
+
+from pyat.foundation.sql import literal, quote
+from pyat.recordstore.fieldtypes import find
+from pyat.recordstore.structure import Field, Table
+
+Item = TypeVar("Item")
+
+_ARGUMENTS_MAX = 90
+"""PostgreSQL functions take at most 100 arguments."""
+
+
+def column_type(field: Field) -> str | None:
+    """The PostgreSQL type of a field's own column; None where the value comes from the record's system columns."""
+    kind = find(field.type)
+    return kind.pg_type if kind.has_column_for(field) else None
+
+
+def column(field: Field) -> str:
+    """The quoted column of a field, qualified by `r`; for field types without one, types know what to read."""
+    return f"r.{quote(field.field_id)}"
+
+
+def record_json(table: Table, *, by_id: bool, fields: Sequence[Field] | None = None) -> str:
+    """SQL text of one record as JSON: `{"id":…,"createdTime":…,"fields":{…}}`, empty cells left out.
+
+    Built by concatenation: a NULL cell makes its `,"key":value` NULL, which concat() skips, so that nothing has to be
+    removed afterwards; it also takes keys of any length, and costs less than json_build_object and a strip.
+    `fields` limits the cells; None is all of the table's.
+    """
+    key = ("record_json", by_id, None if fields is None else tuple(field.field_id for field in fields))
+    text: str | None = table.plans.get(key)
+    if text is None:
+        text = table.plans[key] = _record_json(table.fields if fields is None else fields, by_id=by_id)
+    return text
+
+
+def _record_json(fields: Sequence[Field], *, by_id: bool) -> str:
+    cells = [_cell(field, by_id=by_id) for field in fields]
+    inner = f"ltrim({_concat(cells)}, ',')" if cells else "''"
+    created = "substr(to_json(r._created)::text, 2, 19)"
+    return f"""'{{"id":"' || r._id || '","createdTime":"' || {created} || '.000Z","fields":{{' || {inner} || '}}}}'"""
+
+
+def _cell(field: Field, *, by_id: bool) -> str:
+    key = orjson.dumps(field.field_id if by_id else field.name).decode()
+    return f"{literal(f',{key}:')} || {find(field.type).json_sql(field, column(field))}"
+
+
+def _concat(parts: Sequence[str]) -> str:
+    while len(parts) > _ARGUMENTS_MAX:
+        parts = [_concat(chunk) for chunk in _chunks(parts, _ARGUMENTS_MAX)]
+    return f"concat({', '.join(parts)})"
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterable[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

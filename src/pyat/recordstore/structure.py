@@ -1,0 +1,97 @@
+"""The structure of a base as frozen values: tables, fields, views. One version number covers it all.
+
+`options` hold a field type's options as they are stored (wire reference, section 6.2, in read form); the classes in
+`fieldtypes` know what they mean.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pyat.foundation.ids import BaseId, FieldId, TableId, TenantId, ViewId, WorkspaceId
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of a table."""
+
+    field_id: FieldId
+    name: str
+    type: str
+    options: Options = field(default_factory=dict)
+    description: str | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """A saved way to look at a table. `field_ids` is the display order; hidden ones are in `hidden_field_ids`."""
+
+    view_id: ViewId
+    name: str
+    type: str
+    field_ids: tuple[FieldId, ...] = ()
+    hidden_field_ids: tuple[FieldId, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its fields in order of creation and its views."""
+
+    table_id: TableId
+    name: str
+    primary_field_id: FieldId
+    fields: tuple[Field, ...]
+    views: tuple[View, ...]
+    description: str | None = None
+    date_dependency: Options | None = None
+
+    @cached_property
+    def fields_by_id(self) -> dict[str, Field]:
+        """Every field by its id."""
+        return {field.field_id: field for field in self.fields}
+
+    @cached_property
+    def fields_by_name(self) -> dict[str, Field]:
+        """Every field by its exact name."""
+        return {field.name: field for field in self.fields}
+
+    @cached_property
+    def plans(self) -> dict[Hashable, Any]:
+        """Texts that were made from this structure; they live as long as it does and are never compared."""
+        return {}
+
+    def find_field(self, id_or_name: str) -> Field | None:
+        """By id, else by exact name; a name wins only where no field has that id."""
+        return self.fields_by_id.get(id_or_name) or self.fields_by_name.get(id_or_name)
+
+    def find_view(self, id_or_name: str) -> View | None:
+        """By id, else by exact name."""
+        return next((view for view in self.views if view.view_id == id_or_name), None) or next(
+            (view for view in self.views if view.name == id_or_name), None
+        )
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base: what it belongs to and all of its structure, as of `version`."""
+
+    base_id: BaseId
+    name: str
+    tenant_id: TenantId
+    workspace_id: WorkspaceId
+    version: int
+    tables: tuple[Table, ...]
+
+    def find_table(self, id_or_name: str) -> Table | None:
+        """By id, by exact name, else by name without regard to case (wire reference, section 1.4)."""
+        for table in self.tables:
+            if table.table_id == id_or_name:
+                return table
+        for table in self.tables:
+            if table.name == id_or_name:
+                return table
+        folded = id_or_name.casefold()
+        return next((table for table in self.tables if table.name.casefold() == folded), None)

@@ -1,0 +1,1 @@
+"""Import of delimited text files, without a database."""
