@@ -1,0 +1,1 @@
+"""The services; none sees another's insides, only its `contract`."""

@@ -1,0 +1,422 @@
+"""The rules of the records API: who may see what, which field a name means, how an upsert finds its records."""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+
+from pyat.foundation.cache import Cache, CacheUnavailable
+from pyat.foundation.db import Connection
+from pyat.foundation.errors import AppError, InvalidRequest, ModelNotFound, NotPermittedOrNotFound, ServiceUnavailable
+from pyat.foundation.identity import Principal
+from pyat.foundation.ids import BaseId, RecordId, is_id, new_id, new_ids
+from pyat.recordstore import cells, reading, writing
+from pyat.recordstore.ddl import StructureChanged
+from pyat.recordstore.errors import (
+    AmbiguousUpsert,
+    InvalidFilter,
+    InvalidOffset,
+    IteratorNotAvailable,
+    UnknownFieldName,
+    UpsertKeyMissing,
+    ViewIdNotFound,
+    ViewNameNotFound,
+    ViewOfOtherTable,
+)
+from pyat.recordstore.fieldtypes import find
+from pyat.recordstore.structure import Base, Field, Table
+from pyat.services.airtable_gateway.contract import ListQuery, RecordChange, RecordPage, Upserted
+from pyat.services.airtable_gateway.settings import RecordsSettings
+from pyat.services.airtable_gateway.store import RecordsStore, create_records, update_records
+from pyat.services.schema.contract import Schema
+
+Result = TypeVar("Result")
+
+PLANS_MAX = 5
+"""How often a request is planned anew because the structure changed under it."""
+MERGE_FIELDS_MAX = 3
+
+_OFFSET = re.compile(r"itr[0-9A-Za-z]{14}/rec[0-9A-Za-z]{14}")
+
+
+class _Bases:
+    """Structures by base id, the least recently used one dropped first. Freshness is checked by whoever uses one."""
+
+    def __init__(self, schema: Schema, *, bases_max: int) -> None:
+        self._schema = schema
+        self._bases_max = bases_max
+        self._known: OrderedDict[BaseId, Base] = OrderedDict()
+
+    def known(self, base_id: BaseId) -> Base | None:
+        base = self._known.get(base_id)
+        if base is not None:
+            self._known.move_to_end(base_id)
+        return base
+
+    async def fetch(self, base_id: BaseId) -> Base | None:
+        found = await self._schema.get_bases(base_ids=(base_id,))
+        if not found:
+            self._known.pop(base_id, None)
+            return None
+        self._known[base_id] = found[0]
+        self._known.move_to_end(base_id)
+        while len(self._known) > self._bases_max:
+            self._known.popitem(last=False)
+        return found[0]
+
+
+@dataclass(slots=True)
+class _Merge:
+    """What an upsert came to: the record of each item, in order, and what was done."""
+
+    record_ids: list[RecordId] = field(default_factory=list)
+    created: dict[RecordId, dict[str, Any]] = field(default_factory=dict)
+    updated: dict[RecordId, dict[str, Any]] = field(default_factory=dict)
+
+
+class RecordsService:
+    """Implements the contract `Records`."""
+
+    def __init__(self, store: RecordsStore, schema: Schema, cache: Cache, settings: RecordsSettings) -> None:
+        self._store = store
+        self._cache = cache
+        self._settings = settings
+        self._bases = _Bases(schema, bases_max=settings.bases_cached_max)
+
+    async def list_records(self, *, principal: Principal, base_id: BaseId, table: str, query: ListQuery) -> RecordPage:
+        """See the contract."""
+
+        async def work(base: Base) -> RecordPage:
+            return await self._list(base, _table(base, table), query)
+
+        return await self._planned(principal, base_id, work)
+
+    async def _list(self, base: Base, table: Table, query: ListQuery) -> RecordPage:
+        if query.view is not None:
+            _check_view(base, table, query.view)
+        if query.filter is not None:
+            raise InvalidFilter(reason="Formulas are not supported in this release.")
+        fields = None if query.fields is None else _fields(table, query.fields)
+        sort = [reading.SortKey(_field(table, key.field), key.is_descending) for key in query.sort]
+        fingerprint = _fingerprint(table, sort, query)
+        cursor, listed = None, 0
+        if query.offset is not None:
+            cursor, listed = await self._resume(query.offset, fingerprint)
+        rows_max = query.page_size
+        if query.records_max is not None:
+            rows_max = min(rows_max, query.records_max - listed)
+        page = await self._store.page(
+            base, table, fields=fields, by_id=query.by_id, sort=sort, rows_max=rows_max, cursor=cursor
+        )
+        listed += page.row_count
+        if page.cursor is None or listed == query.records_max:
+            return RecordPage(page.records, None)
+        offset = f"{query.offset[:17] if query.offset else new_id('itr')}/{page.last_id}"
+        await self._keep(offset, fingerprint, page.cursor, listed)
+        return RecordPage(page.records, offset)
+
+    async def _keep(self, offset: str, fingerprint: str, cursor: reading.Cursor, listed: int) -> None:
+        state = orjson.dumps([fingerprint, cursor.keys, cursor.n, cursor.n_max, listed])
+        try:
+            await self._cache.call("SET", f"iterator:{offset}", state, "EX", self._settings.iterator_idle_s)
+        except CacheUnavailable as error:
+            raise ServiceUnavailable from error
+
+    async def _resume(self, offset: str, fingerprint: str) -> tuple[reading.Cursor, int]:
+        if not _OFFSET.fullmatch(offset):
+            raise InvalidOffset(offset=offset[:100])
+        try:
+            state = await self._cache.call("GET", f"iterator:{offset}")
+        except CacheUnavailable as error:
+            raise ServiceUnavailable from error
+        if state is None:
+            raise IteratorNotAvailable
+        known, keys, n, n_max, listed = orjson.loads(state)
+        # An offset belongs to one list: with another table, order or bound it has no meaning.
+        if known != fingerprint:
+            raise InvalidOffset(offset=offset)
+        return reading.Cursor(tuple(keys), n, n_max), listed
+
+    async def get_record(
+        self, *, principal: Principal, base_id: BaseId, table: str, record_id: RecordId, by_id: bool
+    ) -> bytes:
+        """See the contract."""
+
+        async def work(base: Base) -> bytes:
+            body = await self._store.get(base, _table(base, table), record_id, by_id=by_id)
+            if body is None:
+                raise ModelNotFound(kind="Record")
+            return body
+
+        return await self._planned(principal, base_id, work)
+
+    async def create_records(
+        self,
+        *,
+        principal: Principal,
+        base_id: BaseId,
+        table: str,
+        rows: tuple[Mapping[str, Any], ...],
+        typecast: bool,
+        by_id: bool,
+    ) -> bytes:
+        """See the contract."""
+
+        async def work(base: Base) -> bytes:
+            its_table = _table(base, table)
+            stored, new_choices = cells.stored(its_table, rows, typecast=typecast)
+            return await self._store.create(
+                base,
+                its_table,
+                record_ids=[RecordId(record_id) for record_id in new_ids("rec", len(rows))],
+                rows=stored,
+                new_choices=new_choices,
+                user_id=principal.user_id,
+                by_id=by_id,
+            )
+
+        return await self._planned(principal, base_id, work)
+
+    async def update_records(
+        self,
+        *,
+        principal: Principal,
+        base_id: BaseId,
+        table: str,
+        changes: tuple[RecordChange, ...],
+        is_replacing: bool,
+        typecast: bool,
+        by_id: bool,
+    ) -> bytes:
+        """See the contract."""
+
+        async def work(base: Base) -> bytes:
+            its_table = _table(base, table)
+            stored, new_choices = cells.stored(its_table, [change.cells for change in changes], typecast=typecast)
+            record_ids = [_required(change.record_id) for change in changes]
+            merged: dict[RecordId, dict[str, Any]] = {}
+            for record_id, row in zip(record_ids, stored, strict=True):
+                _overlay(merged, record_id, row, is_replacing=is_replacing)
+            return await self._store.update(
+                base,
+                its_table,
+                changes=[writing.Change(record_id, row) for record_id, row in merged.items()],
+                answer_ids=record_ids,
+                is_replacing=is_replacing,
+                new_choices=new_choices,
+                user_id=principal.user_id,
+                by_id=by_id,
+            )
+
+        return await self._planned(principal, base_id, work)
+
+    async def upsert_records(
+        self,
+        *,
+        principal: Principal,
+        base_id: BaseId,
+        table: str,
+        merge_on: tuple[str, ...],
+        changes: tuple[RecordChange, ...],
+        is_replacing: bool,
+        typecast: bool,
+        by_id: bool,
+    ) -> Upserted:
+        """See the contract."""
+
+        async def work(base: Base) -> Upserted:
+            its_table = _table(base, table)
+            keys = _merge_fields(its_table, merge_on)
+            stored, new_choices = cells.stored(its_table, [change.cells for change in changes], typecast=typecast)
+            _check_keys(keys, changes, stored)
+
+            async def merge(connection: Connection, base: Base, table: Table) -> _Merge:
+                found = await self._matches(connection, base, table, keys, changes, stored)
+                merge = _merged(keys, changes, stored, found, is_replacing=is_replacing)
+                if merge.updated:
+                    updates = [writing.Change(record_id, row) for record_id, row in merge.updated.items()]
+                    await update_records(connection, base, table, updates, is_replacing, principal.user_id, by_id=by_id)
+                if merge.created:
+                    await create_records(
+                        connection,
+                        base,
+                        table,
+                        list(merge.created),
+                        list(merge.created.values()),
+                        principal.user_id,
+                        by_id=by_id,
+                    )
+                return merge
+
+            merge_result, body = await self._store.upsert(
+                base,
+                its_table,
+                new_choices=new_choices,
+                by_id=by_id,
+                merge=merge,
+                record_ids=lambda result: result.record_ids,
+            )
+            return Upserted(body, tuple(merge_result.created), tuple(merge_result.updated))
+
+        return await self._planned(principal, base_id, work)
+
+    async def _matches(
+        self,
+        connection: Connection,
+        base: Base,
+        table: Table,
+        keys: Sequence[Field],
+        changes: Sequence[RecordChange],
+        stored: Sequence[Mapping[str, Any]],
+    ) -> dict[int, RecordId]:
+        """The existing record of each item that has no id and no blank merge cell, by position."""
+        positions = [
+            position
+            for position, (change, row) in enumerate(zip(changes, stored, strict=True))
+            if change.record_id is None and all(row[key.field_id] is not None for key in keys)
+        ]
+        if not positions:
+            return {}
+        statement, arguments = writing.matches(
+            base.base_id, table, merge_on=keys, keys=[stored[position] for position in positions]
+        )
+        found: dict[int, RecordId] = {}
+        for row in await connection.rows(statement, *arguments):
+            position = positions[row["place"] - 1]
+            if row["count"] > 1:
+                raise AmbiguousUpsert(position=position + 1, count=row["count"])
+            found[position] = row["record_id"]
+        return found
+
+    async def delete_records(
+        self, *, principal: Principal, base_id: BaseId, table: str, record_ids: tuple[RecordId, ...]
+    ) -> None:
+        """See the contract."""
+
+        async def work(base: Base) -> None:
+            await self._store.delete(base, _table(base, table), record_ids)
+
+        await self._planned(principal, base_id, work)
+
+    async def _planned(
+        self, principal: Principal, base_id: BaseId, work: Callable[[Base], Awaitable[Result]]
+    ) -> Result:
+        """Plan and run on the structure we know; whenever that turns out to be an old one, on the current one."""
+        base = self._bases.known(base_id) if principal.reaches(base_id) else None
+        is_current = base is None
+        if base is None:
+            base = await self._bases.fetch(base_id)
+        for _ in range(PLANS_MAX):
+            # One answer for "not there" and "not yours": existence must not leak.
+            if base is None or base.tenant_id != principal.tenant_id or not principal.reaches(base_id):
+                raise NotPermittedOrNotFound
+            try:
+                return await work(base)
+            except StructureChanged:
+                pass
+            except AppError:
+                # The fault may lie in our copy: a table or choice that another process has just made.
+                if is_current or await self._store.version(base_id) == base.version:
+                    raise
+            base = await self._bases.fetch(base_id)
+            is_current = True
+        raise ServiceUnavailable
+
+
+def _table(base: Base, id_or_name: str) -> Table:
+    table = base.find_table(id_or_name)
+    if table is None:
+        raise NotPermittedOrNotFound
+    return table
+
+
+def _field(table: Table, id_or_name: str) -> Field:
+    found = table.find_field(id_or_name)
+    if found is None:
+        raise UnknownFieldName(field=id_or_name)
+    return found
+
+
+def _fields(table: Table, names: Sequence[str]) -> list[Field]:
+    return list({found.field_id: found for found in (_field(table, name) for name in names)}.values())
+
+
+def _check_view(base: Base, table: Table, id_or_name: str) -> None:
+    if table.find_view(id_or_name) is not None:
+        return
+    if any(view.view_id == id_or_name for other in base.tables for view in other.views):
+        raise ViewOfOtherTable
+    raise (ViewIdNotFound if is_id("viw", id_or_name) else ViewNameNotFound)(view=id_or_name)
+
+
+def _fingerprint(table: Table, sort: Sequence[reading.SortKey], query: ListQuery) -> str:
+    parts = [
+        table.table_id,
+        [(key.field.field_id, key.is_descending) for key in sort],
+        query.view,
+        query.filter,
+        query.records_max,
+    ]
+    return hashlib.blake2b(orjson.dumps(parts), digest_size=12).hexdigest()
+
+
+def _merge_fields(table: Table, names: Sequence[str]) -> list[Field]:
+    fields = _fields(table, names)
+    if not 1 <= len(fields) <= MERGE_FIELDS_MAX or len(fields) != len(names):
+        raise InvalidRequest(reason="fieldsToMergeOn takes one to three different fields.")
+    for merge_field in fields:
+        kind = find(merge_field.type)
+        if kind.is_computed or not kind.can_merge_on:
+            raise InvalidRequest(reason=f'fieldsToMergeOn cannot use the field "{merge_field.name}".')
+    return fields
+
+
+def _check_keys(keys: Sequence[Field], changes: Sequence[RecordChange], stored: Sequence[Mapping[str, Any]]) -> None:
+    for position, (change, row) in enumerate(zip(changes, stored, strict=True), 1):
+        if change.record_id is None:
+            for key in keys:
+                if key.field_id not in row:
+                    raise UpsertKeyMissing(position=position, field=key.name)
+
+
+def _merged(
+    keys: Sequence[Field],
+    changes: Sequence[RecordChange],
+    stored: Sequence[Mapping[str, Any]],
+    found: Mapping[int, RecordId],
+    *,
+    is_replacing: bool,
+) -> _Merge:
+    """Items in order: a second item with the key of a new record updates that record."""
+    merge = _Merge()
+    new_by_key: dict[Hashable, RecordId] = {}
+    for position, (change, row) in enumerate(zip(changes, stored, strict=True)):
+        record_id = change.record_id or found.get(position)
+        if record_id is None:
+            values = [row[key.field_id] for key in keys]
+            key = tuple(find(key.type).equals_key(value) for key, value in zip(keys, values, strict=True))
+            # A blank never equals another blank, so each such item makes a record of its own.
+            record_id = None if None in values else new_by_key.get(key)
+            if record_id is None:
+                record_id = new_by_key[key] = RecordId(new_id("rec"))
+                merge.created[record_id] = {}
+        target = merge.created if record_id in merge.created else merge.updated
+        _overlay(target, record_id, row, is_replacing=is_replacing)
+        merge.record_ids.append(record_id)
+    return merge
+
+
+def _overlay(
+    target: dict[RecordId, dict[str, Any]], record_id: RecordId, row: Mapping[str, Any], *, is_replacing: bool
+) -> None:
+    earlier = {} if is_replacing else target.get(record_id, {})
+    target[record_id] = {**earlier, **row}
+
+
+def _required(record_id: RecordId | None) -> RecordId:
+    assert record_id is not None, "the routes check that every change of an update names its record"
+    return record_id

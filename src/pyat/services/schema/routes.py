@@ -1,0 +1,531 @@
+"""The metadata API: JSON in, contract call, JSON out. Shapes: wire reference, section 7.
+
+`description` and `options` are absent where there is none: strict clients take a string or nothing, never null.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pyat.foundation.clock import wire_time
+from pyat.foundation.errors import (
+    AppError,
+    BodyTooLarge,
+    InvalidBody,
+    InvalidRequest,
+    ModelNotFound,
+    NotPermittedOrNotFound,
+    ServiceUnavailable,
+)
+from pyat.foundation.ids import BaseId, FieldId, WorkspaceId
+from pyat.foundation.web import (
+    Handlers,
+    JsonSchema,
+    Operation,
+    Parameter,
+    json_response,
+    principal_of,
+    query_of,
+    read_json,
+)
+from pyat.recordstore.errors import (
+    FieldNameTaken,
+    InvalidFieldOptions,
+    InvalidOffset,
+    LimitReached,
+    TableNameTaken,
+    UnsupportedFieldType,
+)
+from pyat.recordstore.fieldtypes import REGISTRY
+from pyat.recordstore.structure import Field, Table, View
+from pyat.services.schema.contract import (
+    DESCRIPTION_LENGTH_MAX,
+    FIELDS_PER_TABLE_MAX,
+    NAME_LENGTH_MAX,
+    TABLES_PER_REQUEST_MAX,
+    FieldDraft,
+    InvalidPrimaryField,
+    Schema,
+    TableDraft,
+    Workspace,
+    WorkspaceMissing,
+)
+
+Parsed = TypeVar("Parsed")
+
+VISIBLE_FIELDS = "visibleFieldIds"
+
+# --- Shapes, as JSON schema ---------------------------------------------------------------------------------------
+
+
+def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = (), description: str = "") -> JsonSchema:
+    found: dict[str, Any] = {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }
+    return {**found, "description": description} if description else found
+
+
+def _id(prefix: str) -> JsonSchema:
+    return {"type": "string", "pattern": f"^{prefix}[0-9A-Za-z]{{14}}$"}
+
+
+NAME: JsonSchema = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH_MAX, "pattern": "\\S"}
+NEW_DESCRIPTION: JsonSchema = {"type": ["string", "null"], "maxLength": DESCRIPTION_LENGTH_MAX}
+FIELD_DRAFT = _object(
+    {
+        "name": NAME,
+        "type": {"type": "string", "enum": sorted(REGISTRY)},
+        "description": NEW_DESCRIPTION,
+        "options": {
+            "type": ["object", "null"],
+            "description": "What the type needs, for example `precision` of a number; types without options take none.",
+        },
+    },
+    optional=("description", "options"),
+)
+TABLE_DRAFT = _object(
+    {
+        "name": NAME,
+        "description": {**NEW_DESCRIPTION, "minLength": 1},
+        "fields": {
+            "type": "array",
+            "items": FIELD_DRAFT,
+            "minItems": 1,
+            "maxItems": FIELDS_PER_TABLE_MAX,
+            "description": "The first one becomes the primary field.",
+        },
+    },
+    optional=("description",),
+)
+BASE_DRAFT = _object(
+    {
+        "name": NAME,
+        "workspaceId": {"type": "string"},
+        "tables": {"type": "array", "items": TABLE_DRAFT, "minItems": 1, "maxItems": TABLES_PER_REQUEST_MAX},
+    }
+)
+DATE_DEPENDENCY = _object(
+    {
+        "isEnabled": {"type": "boolean"},
+        "startDateFieldId": _id("fld"),
+        "endDateFieldId": _id("fld"),
+        "durationFieldId": _id("fld"),
+        "predecessorFieldId": {"type": ["string", "null"]},
+        "reschedulingMode": {"type": "string", "enum": ["flexible", "fixed", "none"]},
+        "shouldSkipWeekendsAndHolidays": {"type": "boolean"},
+        "holidays": {"type": "array", "items": {"type": "string", "format": "date"}},
+        "isForwardOnly": {"type": "boolean"},
+    },
+    optional=("predecessorFieldId", "holidays", "isForwardOnly"),
+    description="Kept and shown; dates are not moved by it.",
+)
+TABLE_CHANGES: JsonSchema = {
+    **_object(
+        {"name": NAME, "description": NEW_DESCRIPTION, "dateDependencySettings": DATE_DEPENDENCY},
+        optional=("name", "description", "dateDependencySettings"),
+    ),
+    "minProperties": 1,
+}
+FIELD_CHANGES: JsonSchema = {
+    **_object({"name": NAME, "description": NEW_DESCRIPTION}, optional=("name", "description")),
+    "minProperties": 1,
+}
+WORKSPACE_DRAFT = _object({"name": NAME})
+
+FIELD = _object(
+    {
+        "id": _id("fld"),
+        "name": {"type": "string"},
+        "type": {"type": "string"},
+        "description": {"type": "string"},
+        "options": {"type": "object"},
+    },
+    optional=("description", "options"),
+)
+VIEW = _object(
+    {
+        "id": _id("viw"),
+        "name": {"type": "string"},
+        "type": {
+            "type": "string",
+            "enum": ["grid", "form", "calendar", "gallery", "kanban", "timeline", "block", "list"],
+        },
+        VISIBLE_FIELDS: {"type": "array", "items": _id("fld")},
+    },
+    optional=(VISIBLE_FIELDS,),
+)
+TABLE = _object(
+    {
+        "id": _id("tbl"),
+        "name": {"type": "string"},
+        "primaryFieldId": _id("fld"),
+        "description": {"type": "string"},
+        "fields": {"type": "array", "items": FIELD},
+        "views": {"type": "array", "items": VIEW},
+        "dateDependencySettings": DATE_DEPENDENCY,
+    },
+    optional=("description", "dateDependencySettings"),
+)
+TABLES: JsonSchema = {"type": "array", "items": TABLE}
+BASE_PAGE = _object(
+    {
+        "bases": {
+            "type": "array",
+            "items": _object(
+                {
+                    "id": _id("app"),
+                    "name": {"type": "string"},
+                    "permissionLevel": {"type": "string", "enum": ["none", "read", "comment", "edit", "create"]},
+                }
+            ),
+        },
+        "offset": {"type": "string"},
+    },
+    optional=("offset",),
+)
+WORKSPACE = _object(
+    {"id": _id("wsp"), "name": {"type": "string"}, "createdTime": {"type": "string", "format": "date-time"}}
+)
+
+# --- Operations ---------------------------------------------------------------------------------------------------
+
+_ALL = (NotPermittedOrNotFound, InvalidRequest, ServiceUnavailable)
+_WRITES = (*_ALL, InvalidBody, BodyTooLarge)
+_NEW_FIELD = (*_WRITES, FieldNameTaken, UnsupportedFieldType, InvalidFieldOptions, LimitReached)
+_NEW_TABLE = (*_NEW_FIELD, TableNameTaken, InvalidPrimaryField)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        name="list_bases",
+        method="GET",
+        path="/v0/meta/bases",
+        summary="List the bases you can reach",
+        scope="schema.bases:read",
+        is_metadata=True,
+        query=(Parameter("offset", {"type": "string"}, "From the previous page, unchanged."),),
+        answer=BASE_PAGE,
+        errors=(*_ALL, InvalidOffset),
+        description="Oldest first, 1,000 a page; `offset` is absent on the last page. There is no `pageSize` here.",
+    ),
+    Operation(
+        name="create_base",
+        method="POST",
+        path="/v0/meta/bases",
+        summary="Create a base with its tables",
+        scope="schema.bases:write",
+        is_metadata=True,
+        body=BASE_DRAFT,
+        answer=_object({"id": _id("app"), "tables": TABLES}),
+        errors=(*_NEW_TABLE, WorkspaceMissing, ModelNotFound),
+        description="All or nothing. Names of bases need not be unique.",
+    ),
+    Operation(
+        name="get_base_schema",
+        method="GET",
+        path="/v0/meta/bases/{base_id:app}/tables",
+        summary="Get the tables, fields and views of a base",
+        scope="schema.bases:read",
+        is_metadata=True,
+        query=(
+            Parameter(
+                "include",
+                {"type": "array", "items": {"type": "string", "enum": [VISIBLE_FIELDS]}},
+                "`visibleFieldIds` adds to every grid view the fields it shows, in order.",
+            ),
+        ),
+        answer=_object({"tables": TABLES}),
+        errors=_ALL,
+    ),
+    Operation(
+        name="create_table",
+        method="POST",
+        path="/v0/meta/bases/{base_id:app}/tables",
+        summary="Create a table",
+        scope="schema.bases:write",
+        is_metadata=True,
+        body=TABLE_DRAFT,
+        answer=TABLE,
+        errors=_NEW_TABLE,
+        description="The table gets one grid view named `Grid view`.",
+    ),
+    Operation(
+        name="update_table",
+        method="PATCH",
+        path="/v0/meta/bases/{base_id:app}/tables/{table}",
+        summary="Change a table's name, description or date dependency settings",
+        scope="schema.bases:write",
+        is_metadata=True,
+        body=TABLE_CHANGES,
+        answer=TABLE,
+        errors=(*_WRITES, TableNameTaken),
+        description="`table` is an id or a name. An empty `description` clears it.",
+    ),
+    Operation(
+        name="create_field",
+        method="POST",
+        path="/v0/meta/bases/{base_id:app}/tables/{table}/fields",
+        summary="Create a field",
+        scope="schema.bases:write",
+        is_metadata=True,
+        body=FIELD_DRAFT,
+        answer=FIELD,
+        errors=_NEW_FIELD,
+        description=(
+            "`table` is an id or a name. The field is shown last in every grid view. Beyond Airtable's API, `autoNumber`, "
+            "`createdTime` and `lastModifiedTime` can be created unless the operator has switched that off."
+        ),
+    ),
+    Operation(
+        name="update_field",
+        method="PATCH",
+        path="/v0/meta/bases/{base_id:app}/tables/{table}/fields/{field_id:fld}",
+        summary="Change a field's name or description",
+        scope="schema.bases:write",
+        is_metadata=True,
+        body=FIELD_CHANGES,
+        answer=FIELD,
+        errors=(*_WRITES, FieldNameTaken),
+        description="Type and options cannot be changed here. An empty `description` clears it.",
+    ),
+    Operation(
+        name="list_workspaces",
+        method="GET",
+        path="/api/v1/workspaces",
+        summary="List the workspaces of your organisation",
+        scope="schema.bases:read",
+        is_metadata=True,
+        answer=_object({"workspaces": {"type": "array", "items": WORKSPACE}}),
+        errors=(NotPermittedOrNotFound, ServiceUnavailable),
+        description="Oldest first. `id` is what Create base takes as `workspaceId`.",
+    ),
+    Operation(
+        name="create_workspace",
+        method="POST",
+        path="/api/v1/workspaces",
+        summary="Create a workspace",
+        scope="schema.bases:write",
+        is_metadata=True,
+        body=WORKSPACE_DRAFT,
+        answer=WORKSPACE,
+        errors=(*_WRITES, LimitReached),
+    ),
+)
+
+# --- Handlers -----------------------------------------------------------------------------------------------------
+
+
+class SchemaRoutes:
+    """Answers `OPERATIONS` through the contract."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+
+    def handlers(self) -> Handlers:
+        """By the name of the operation."""
+        return {
+            "list_bases": self.list_bases,
+            "create_base": self.create_base,
+            "get_base_schema": self.get_base_schema,
+            "create_table": self.create_table,
+            "update_table": self.update_table,
+            "create_field": self.create_field,
+            "update_field": self.update_field,
+            "list_workspaces": self.list_workspaces,
+            "create_workspace": self.create_workspace,
+        }
+
+    async def list_bases(self, request: Request) -> Response:
+        """GET /v0/meta/bases"""
+        query = query_of(request)
+        if "pageSize" in query:
+            raise InvalidRequest(reason="pageSize is not a parameter of this list.")
+        page = await self._schema.list_bases(principal=principal_of(request), offset=query.text("offset"))
+        bases = [
+            {"id": base.base_id, "name": base.name, "permissionLevel": base.permission_level} for base in page.bases
+        ]
+        return json_response({"bases": bases} if page.offset is None else {"bases": bases, "offset": page.offset})
+
+    async def create_base(self, request: Request) -> Response:
+        """POST /v0/meta/bases"""
+        body = await read_json(request)
+        if body.get("workspaceId") is None:
+            raise WorkspaceMissing
+        _check_keys(body, "a base", ("name", "workspaceId", "tables"))
+        base = await self._schema.create_base(
+            principal=principal_of(request),
+            workspace_id=WorkspaceId(_text(body, "workspaceId")),
+            name=_text(body, "name"),
+            tables=tuple(_table_draft(item) for item in _list(body, "tables")),
+        )
+        return json_response({"id": base.base_id, "tables": [table_json(table) for table in base.tables]})
+
+    async def get_base_schema(self, request: Request) -> Response:
+        """GET /v0/meta/bases/{base_id}/tables"""
+        base = await self._schema.get_base(principal=principal_of(request), base_id=_base_id(request))
+        query = query_of(request)
+        included = query.texts("include") or []
+        if any(name != VISIBLE_FIELDS for name in included) or ("include" in query and not included):
+            raise InvalidRequest(reason=f"include takes only {VISIBLE_FIELDS}.")
+        tables = [table_json(table, with_visible_fields=bool(included)) for table in base.tables]
+        return json_response({"tables": tables})
+
+    async def create_table(self, request: Request) -> Response:
+        """POST /v0/meta/bases/{base_id}/tables"""
+        table = await self._schema.create_table(
+            principal=principal_of(request),
+            base_id=_base_id(request),
+            table=await self._parsed(request, _table_draft),
+        )
+        return json_response(table_json(table))
+
+    async def update_table(self, request: Request) -> Response:
+        """PATCH /v0/meta/bases/{base_id}/tables/{table}"""
+        table = await self._schema.update_table(
+            principal=principal_of(request),
+            base_id=_base_id(request),
+            table=request.path_params["table"],
+            changes=await self._parsed(request, _as_it_is),
+        )
+        return json_response(table_json(table))
+
+    async def create_field(self, request: Request) -> Response:
+        """POST /v0/meta/bases/{base_id}/tables/{table}/fields"""
+        field = await self._schema.create_field(
+            principal=principal_of(request),
+            base_id=_base_id(request),
+            table=request.path_params["table"],
+            field=await self._parsed(request, _field_draft),
+        )
+        return json_response(field_json(field))
+
+    async def update_field(self, request: Request) -> Response:
+        """PATCH /v0/meta/bases/{base_id}/tables/{table}/fields/{field_id}"""
+        field = await self._schema.update_field(
+            principal=principal_of(request),
+            base_id=_base_id(request),
+            table=request.path_params["table"],
+            field_id=FieldId(request.path_params["field_id"]),
+            changes=await self._parsed(request, _as_it_is),
+        )
+        return json_response(field_json(field))
+
+    async def list_workspaces(self, request: Request) -> Response:
+        """GET /api/v1/workspaces"""
+        workspaces = await self._schema.list_workspaces(principal=principal_of(request))
+        return json_response({"workspaces": [_workspace_json(workspace) for workspace in workspaces]})
+
+    async def create_workspace(self, request: Request) -> Response:
+        """POST /api/v1/workspaces"""
+        body = await read_json(request)
+        _check_keys(body, "a workspace", ("name",))
+        workspace = await self._schema.create_workspace(principal=principal_of(request), name=_text(body, "name"))
+        return json_response(_workspace_json(workspace))
+
+    async def _parsed(self, request: Request, parse: Callable[[Any], Parsed]) -> Parsed:
+        """The body, parsed. A bad one is only told to who may know that base, table and field are there (section 4.6)."""
+        try:
+            return parse(await read_json(request))
+        except AppError:
+            base = await self._schema.get_base(principal=principal_of(request), base_id=_base_id(request))
+            if "table" in request.path_params:
+                table = base.find_table(request.path_params["table"])
+                field_id = request.path_params.get("field_id")
+                if table is None or (field_id is not None and field_id not in table.fields_by_id):
+                    raise NotPermittedOrNotFound from None
+            raise
+
+
+def field_json(field: Field) -> dict[str, Any]:
+    """The field model of wire reference, section 7.6."""
+    found: dict[str, Any] = {"id": field.field_id, "name": field.name, "type": field.type}
+    if field.description:
+        found["description"] = field.description
+    if field.options:
+        found["options"] = dict(field.options)
+    return found
+
+
+def table_json(table: Table, *, with_visible_fields: bool = False) -> dict[str, Any]:
+    """The table model of wire reference, section 7.2."""
+    found: dict[str, Any] = {"id": table.table_id, "name": table.name, "primaryFieldId": table.primary_field_id}
+    if table.description:
+        found["description"] = table.description
+    found["fields"] = [field_json(field) for field in table.fields]
+    found["views"] = [_view_json(view, with_visible_fields=with_visible_fields) for view in table.views]
+    if table.date_dependency is not None:
+        found["dateDependencySettings"] = dict(table.date_dependency)
+    return found
+
+
+def _view_json(view: View, *, with_visible_fields: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": view.view_id, "name": view.name, "type": view.type}
+    if with_visible_fields and view.type == "grid":
+        hidden = set(view.hidden_field_ids)
+        found[VISIBLE_FIELDS] = [field_id for field_id in view.field_ids if field_id not in hidden]
+    return found
+
+
+def _workspace_json(workspace: Workspace) -> dict[str, Any]:
+    return {
+        "id": workspace.workspace_id,
+        "name": workspace.name,
+        "createdTime": wire_time(workspace.created_time),
+    }
+
+
+def _base_id(request: Request) -> BaseId:
+    return BaseId(request.path_params["base_id"])
+
+
+def _as_it_is(body: dict[str, Any]) -> dict[str, Any]:
+    return body
+
+
+def _table_draft(item: Any) -> TableDraft:
+    _check_keys(item, "a table", ("name", "description", "fields"))
+    return TableDraft(
+        name=_text(item, "name"),
+        fields=tuple(_field_draft(field) for field in _list(item, "fields")),
+        description=_optional_text(item, "description"),
+    )
+
+
+def _field_draft(item: Any) -> FieldDraft:
+    _check_keys(item, "a field", ("name", "type", "description", "options"))
+    return FieldDraft(
+        name=_text(item, "name"),
+        type=_text(item, "type"),
+        description=_optional_text(item, "description"),
+        options=item.get("options"),
+    )
+
+
+def _check_keys(item: Any, what: str, known: tuple[str, ...]) -> None:
+    if not isinstance(item, dict):
+        raise InvalidRequest(reason=f"{what.capitalize()} must be an object.")
+    for key in item:
+        if key not in known:
+            raise InvalidRequest(reason=f'"{key[:100]}" is not a key of {what}.')
+
+
+def _text(item: dict[str, Any], key: str) -> str:
+    value = item.get(key)
+    if not isinstance(value, str):
+        raise InvalidRequest(reason=f"{key} must be a string.")
+    return value
+
+
+def _optional_text(item: dict[str, Any], key: str) -> str | None:
+    return None if item.get(key) is None else _text(item, key)
+
+
+def _list(item: dict[str, Any], key: str) -> list[Any]:
+    value = item.get(key)
+    if not isinstance(value, list):
+        raise InvalidRequest(reason=f"{key} must be a list.")
+    return value

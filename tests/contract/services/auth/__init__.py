@@ -1,0 +1,1 @@
+"""The contract of auth, on both bindings."""

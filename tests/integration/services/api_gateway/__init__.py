@@ -1,0 +1,1 @@
+"""The gateway over real HTTP, with real PostgreSQL and Valkey behind it."""

@@ -1,0 +1,1 @@
+"""Auth on real PostgreSQL and Valkey, over HTTP where it is public."""
