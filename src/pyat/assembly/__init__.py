@@ -1,0 +1,1 @@
+"""The only code that knows all services: what there is, which of it runs where, and who keeps it running."""

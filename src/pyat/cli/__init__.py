@@ -1,0 +1,1 @@
+"""The command `pyat`: what a person types and reads. Rules and data are elsewhere."""

@@ -1,0 +1,145 @@
+"""The operator's commands on data: migrations, tokens, organisations, imports. They work whether the platform runs or not."""
+
+import secrets
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pyat.assembly.offline import offline, servers
+from pyat.foundation.clock import wire_time
+from pyat.foundation.errors import AppError
+from pyat.foundation.ids import BaseId, TokenId, UserId
+from pyat.foundation.settings import PlatformSettings
+from pyat.services.auth.contract import SCOPES, Account, Auth
+
+_console = Console(highlight=False)
+
+
+class NoAdministrator(AppError):
+    """A command acts for the administrator, but none was made yet."""
+
+    code, status = "NO_ADMINISTRATOR", 422
+    template = "There is no administrator yet: start the platform once, or name somebody with --email."
+
+
+async def migrate(settings: PlatformSettings) -> None:
+    """Apply what is missing and say what it was."""
+    from pyat.assembly.prepare import migrate as apply
+    from pyat.assembly.process import open_resources
+
+    with servers(settings) as (complete, _):
+        async with open_resources(complete) as resources:
+            applied = await apply(resources.database)
+    for migration in applied:
+        _console.print(f"applied {migration.service} {migration.number:04d} {migration.name}")
+    if not applied:
+        _console.print("Nothing to apply.")
+
+
+async def create_token(
+    settings: PlatformSettings, *, name: str, scopes: list[str] | None, base_ids: list[str] | None, email: str | None
+) -> None:
+    """Print the whole token; the only time it can be seen."""
+    async with offline(settings) as platform:
+        auth: Auth = platform.contract("auth")
+        account = await _account(auth, email or platform.home.credentials().get("email"))
+        issued = await auth.create_token(
+            user_id=account.user_id,
+            name=name,
+            scopes=tuple(scopes or sorted(SCOPES)),
+            base_ids=None if base_ids is None else tuple(BaseId(base_id) for base_id in base_ids),
+            expires_time=None,
+            secret=None,
+        )
+    print(issued.secret)
+
+
+async def _account(auth: Auth, email: str | None) -> Account:
+    if email is None:
+        raise NoAdministrator
+    return await auth.get_account(email=email)
+
+
+async def list_tokens(settings: PlatformSettings, *, email: str | None) -> None:
+    """A table of tokens without secrets."""
+    async with offline(settings) as platform:
+        auth: Auth = platform.contract("auth")
+        user_id: UserId | None = None if email is None else (await _account(auth, email)).user_id
+        tokens = await auth.list_tokens(user_id=user_id)
+    table = Table()
+    for heading in ("token", "name", "user", "scopes", "bases", "last used"):
+        table.add_column(heading, overflow="fold")
+    for token in tokens:
+        scopes = "all" if set(token.scopes) == SCOPES else ", ".join(token.scopes)
+        bases = "all" if token.base_ids is None else ", ".join(token.base_ids)
+        used = "never" if token.last_used_time is None else wire_time(token.last_used_time)
+        table.add_row(token.token_id, token.name, token.user_id, scopes, bases, used)
+    _console.print(table)
+
+
+async def revoke_token(settings: PlatformSettings, *, token_id: str) -> None:
+    """End a token."""
+    async with offline(settings) as platform:
+        auth: Auth = platform.contract("auth")
+        await auth.revoke_token(token_id=TokenId(token_id.partition(".")[0]), user_id=None)
+    _console.print(f"{token_id.partition('.')[0]} is revoked.")
+
+
+async def create_tenant(settings: PlatformSettings, *, name: str, email: str) -> None:
+    """A new organisation: its administrator, a token with every scope, a workspace."""
+    password = secrets.token_urlsafe(12)
+    async with offline(settings) as platform:
+        auth: Auth = platform.contract("auth")
+        account = await auth.create_account(email=email, name="Administrator", password=password, tenant_name=name)
+        issued = await auth.create_token(
+            user_id=account.user_id,
+            name="Administrator",
+            scopes=tuple(sorted(SCOPES)),
+            base_ids=None,
+            expires_time=None,
+            secret=None,
+        )
+        principal = (await auth.authenticate(digest=_digest(issued.secret))).principal
+        workspace = await platform.contract("schema").create_workspace(principal=principal, name="My workspace")
+    print(f"administrator  {account.email}")
+    print(f"password       {password}")
+    print(f"token          {issued.secret}")
+    print(f"workspace      {workspace.workspace_id}")
+
+
+def _digest(secret: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+async def import_csv(
+    settings: PlatformSettings,
+    *,
+    file: Path,
+    base: str,
+    table: str | None,
+    keep_going: bool,
+    delimiter: str | None,
+    encoding: str | None,
+    is_confirmed: bool,
+) -> int:
+    """See `pyat.cli.import_csv`, which does the work; returns the exit status."""
+    from pyat.cli.import_csv import run
+
+    async with offline(settings) as platform:
+        auth: Auth = platform.contract("auth")
+        account = await _account(auth, platform.home.credentials().get("email"))
+        return await run(
+            platform.resources.database,
+            platform.contract("schema"),
+            account,
+            file=file,
+            base=base,
+            table=table,
+            keep_going=keep_going,
+            delimiter=delimiter,
+            encoding=encoding,
+            is_confirmed=is_confirmed,
+        )
