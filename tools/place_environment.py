@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import sysconfig
+import venv
 from pathlib import Path
 
 # What pip writes: a plain first line, or three lines of shell where the path is too long or has a space.
@@ -17,29 +18,28 @@ _LAUNCHER = re.compile(rb"\A#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*python[^\
 
 def place(root: Path, site_packages: Path) -> None:
     """Writes the path file, the command `pyat` and the note of the place; mends commands that name another place."""
-    venv = root / ".venv"
+    environment = root / ".venv"
     (site_packages / "pyat.pth").write_text(f"{root / 'src'}\n", encoding="utf-8")
-    python = shlex.quote(str(venv / "bin" / "python"))
-    command = venv / "bin" / "pyat"
-    command.write_text(f'#!/bin/sh\nPYTHONSAFEPATH=1 exec {python} -m pyat "$@"\n', encoding="utf-8")
+    python = shlex.quote(str(environment / "bin" / "python"))
+    command = environment / "bin" / "pyat"
+    command.write_text(f'#!/bin/sh\nexport PYTHONSAFEPATH=1\nexec {python} -m pyat "$@"\n', encoding="utf-8")
     command.chmod(0o755)
-    note = venv / ".pyat-place"
-    before = note.read_text(encoding="utf-8").strip() if note.exists() else ""
-    if before not in ("", str(venv)):
-        _mend(venv, before)
-    note.write_text(f"{venv}\n", encoding="utf-8")
+    note = environment / ".pyat-place"
+    if note.exists() and note.read_text(encoding="utf-8") != f"{environment}\n":
+        _mend(environment)
+    note.write_text(f"{environment}\n", encoding="utf-8")
 
 
-def _mend(venv: Path, before: str) -> None:
-    launcher = f"#!/bin/sh\n'''exec' {shlex.quote(str(venv / 'bin' / 'python'))} \"$0\" \"$@\"\n' '''\n".encode()
-    for script in (venv / "bin").iterdir():
-        if script.is_symlink() or script.name == "pyat":
-            continue
-        content = script.read_bytes()
-        if _LAUNCHER.match(content):
-            script.write_bytes(_LAUNCHER.sub(lambda _: launcher, content, count=1))
-        elif script.name.lower().startswith("activate"):
-            script.write_bytes(content.replace(before.encode(), str(venv).encode()))
+def _mend(environment: Path) -> None:
+    # Over an environment that exists, this writes only what names its place: the settings and the scripts to activate it.
+    venv.EnvBuilder(symlinks=True).create(environment)
+    python = shlex.quote(str(environment / "bin" / "python"))
+    launcher = f"#!/bin/sh\n'''exec' {python} \"$0\" \"$@\"\n' '''\n".encode()
+    for script in (environment / "bin").iterdir():
+        if not script.is_symlink() and script.name != "pyat":
+            content = script.read_bytes()
+            if _LAUNCHER.match(content):
+                script.write_bytes(_LAUNCHER.sub(lambda _: launcher, content, count=1))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,14 @@ def _free_ports() -> int:
     raise AssertionError("no block of free ports was found")
 
 
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Platform:
     """Starts on entering and stops on leaving; `token` is the administrator's, with every scope."""
 

@@ -13,6 +13,7 @@ from yarl import URL
 from pyat.foundation.db import Database
 from pyat.foundation.identity import HEADER, Principal, Signer
 from pyat.foundation.ids import BaseId, TenantId, TokenId, UserId, WorkspaceId
+from pyat.foundation.openapi import errors_of
 from pyat.foundation.web import Health, Operation, Router, ServiceApp
 from pyat.services.schema.contract import FieldDraft, TableDraft
 from pyat.services.schema.routes import OPERATIONS, SchemaRoutes
@@ -96,7 +97,7 @@ class Client:
         """Status, type and message of a request that must fail, in a way that its operation documents."""
         status, answer = await self.send(method, target, body, caller=caller, raw=raw)
         kind = answer["error"]["type"]
-        assert (status, kind) in {(error.status, error.wire_type) for error in _operation(method, target).errors}
+        assert (status, kind) in {(error.status, error.wire_type) for error in errors_of(_operation(method, target))}
         return status, kind, answer["error"]["message"]
 
 

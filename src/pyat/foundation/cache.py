@@ -5,110 +5,251 @@ Nothing durable lives here. When Valkey is away, calls raise `CacheUnavailable` 
 
 import asyncio
 import contextlib
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
+import libvalkey
 import structlog
 from valkey.asyncio import Valkey as ValkeyClient
-from valkey.asyncio.connection import AbstractConnection, ConnectionPool
-from valkey.exceptions import ValkeyError
+from valkey.asyncio.connection import SSLConnection, parse_url
+from valkey.exceptions import NoScriptError, ResponseError, ValkeyError
 
 _log = structlog.get_logger("cache")
 
 ANSWER_TIMEOUT_S = 1.0
 RETRY_AFTER_S = 0.2
 QUEUE_MAX = 10_000
-"""Commands that may wait for their turn; more means that Valkey cannot keep up, and callers are told so."""
+"""Commands that may wait for an answer; more means that Valkey cannot keep up, and callers are told so."""
+LISTENING_CHECK_S = 5.0
+"""How long a subscription may be silent before it is asked for a sign of life."""
+
+_NOT_SERVING = (
+    "LOADING",
+    "OOM",
+    "READONLY",
+    "MISCONF",
+    "MASTERDOWN",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+)
+"""Refusals that are about the server's state, not about the command."""
 
 
 class CacheUnavailable(Exception):
-    """Valkey did not answer; whatever was asked is not known."""
+    """Valkey did not answer, or not as a cache; whatever was asked is not known."""
+
+
+def _refusal(text: str) -> Exception:
+    kind = text.partition(" ")[0]
+    if kind in _NOT_SERVING:
+        return CacheUnavailable(kind)
+    return NoScriptError(text) if kind == "NOSCRIPT" else ResponseError(text)
+
+
+class _Wire(asyncio.Protocol):
+    """One connection: commands go out in order, answers come back in the same order."""
+
+    def __init__(self, lost: Callable[["_Wire", str], None]) -> None:
+        self.pending: deque[tuple[asyncio.Future[Any], float]] = deque()
+        """Who waits for the next answers, and since when (the loop's clock)."""
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._reader = libvalkey.Reader(replyError=_refusal)
+        self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def send(self, packed: bytes, future: "asyncio.Future[Any]") -> None:
+        """Queue a command; it leaves at the end of this turn of the loop, together with all others of the turn."""
+        if self._transport is None:  # lost since the caller got hold of this wire
+            raise CacheUnavailable("closed")
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(packed)
+        self.pending.append((future, self._loop.time()))
+
+    def _flush(self) -> None:
+        if self._transport is not None:
+            self._transport.write(b"".join(self._unsent))
+            self._unsent.clear()
+            if self._timer is None:
+                self._timer = self._loop.call_later(ANSWER_TIMEOUT_S, self._check)
+
+    def _check(self) -> None:
+        # One timer for all commands: it looks at the one that waits longest.
+        self._timer = None
+        if not self.pending:
+            return
+        left_s = self.pending[0][1] + ANSWER_TIMEOUT_S - self._loop.time()
+        if left_s <= 0:
+            self.close("silent")
+        else:
+            self._timer = self._loop.call_later(left_s, self._check)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection stands."""
+        # uvloop's transports do all that asyncio.Transport promises, but do not derive from it.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answers, or pieces of them."""
+        self._reader.feed(data)
+        while True:
+            try:
+                answer = self._reader.gets()
+            except libvalkey.ProtocolError:
+                self.close("not Valkey")
+                return
+            if answer is False:  # more is to come; RESP2, which we speak, has no booleans
+                return
+            if not self.pending:
+                self.close("answer without a question")
+                return
+            future, _ = self.pending.popleft()
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side closed."""
+        self.close("closed" if exc is None else type(exc).__name__)
+
+    def close(self, cause: str) -> None:
+        """End the connection; who still waits gets CacheUnavailable."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        self._unsent.clear()
+        while self.pending:
+            future, _ = self.pending.popleft()
+            if not future.done():
+                future.set_exception(CacheUnavailable(cause))
+        if transport is not None:
+            self._lost(self, cause)
 
 
 class Cache:
     """Commands to Valkey. A first call connects; a lost connection is made anew, at most every 200 ms."""
 
     def __init__(self, url: str) -> None:
-        self._pool = ConnectionPool.from_url(url, socket_connect_timeout=ANSWER_TIMEOUT_S)
-        self._connection: AbstractConnection | None = None
-        self._waiting: deque[tuple[tuple[Any, ...], asyncio.Future[Any]]] = deque()
-        self._sender: asyncio.Task[None] | None = None
+        self._target: dict[str, Any] = dict(parse_url(url))
+        self._wire: _Wire | None = None
+        self._connecting: asyncio.Task[_Wire] | None = None
         self._down_until_s = 0.0
+        self._is_down = False
 
-    async def call(self, *command: Any) -> Any:
-        """Send one command, for example `call("SET", key, value, "EX", 60)`; returns Valkey's answer.
+    async def call(self, *command: str | bytes | int | float) -> Any:
+        """Send one command, for example `call("SET", key, value, "EX", 60)`; returns Valkey's answer, texts as bytes.
 
         Raises CacheUnavailable when Valkey is away or slow, ValkeyError when it refuses the command.
+        Cost: 60 µs alone, 4 µs each among many (mostly the wait for the answer, in which others run).
         """
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._down_until_s or len(self._waiting) >= QUEUE_MAX:
-            raise CacheUnavailable
-        future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((command, future))
-        if self._sender is None:
-            # The task starts in the next turn of the loop, so that all commands of this turn travel together.
-            self._sender = loop.create_task(self._send())
+        packed = libvalkey.pack_command(command)
+        wire = self._wire
+        if wire is None:
+            wire = await self._connected()
+        if len(wire.pending) >= QUEUE_MAX:
+            raise CacheUnavailable("too many commands wait")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        wire.send(packed, future)
         return await future
 
-    async def _send(self) -> None:
-        try:
-            while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), 512))]
-                await self._exchange(batch)
-        finally:
-            self._sender = None
+    async def _connected(self) -> _Wire:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._down_until_s:
+            raise CacheUnavailable("away")
+        if self._connecting is None:
+            self._connecting = loop.create_task(self._connect())
+            self._connecting.add_done_callback(self._connect_done)
+        # Shielded: who gives up waiting does not take the connection from the others.
+        return await asyncio.shield(self._connecting)
 
-    async def _exchange(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+    def _connect_done(self, task: "asyncio.Task[_Wire]") -> None:
+        self._connecting = None
+        if not task.cancelled():
+            task.exception()  # seen, even if nobody waits any more
+
+    async def _connect(self) -> _Wire:
+        loop = asyncio.get_running_loop()
+        target = self._target
+        wire: _Wire | None = None
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                connection = self._connection
-                if connection is None:
-                    connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-                    await connection.connect()
-                    self._connection = connection
-                await connection.send_packed_command(
-                    connection.pack_commands([command for command, _ in batch]), check_health=False
-                )
-                for _, future in batch:
-                    try:
-                        answer = await connection.read_response(disable_decoding=True)
-                    except ValkeyError as error:
-                        if not connection.is_connected or isinstance(error, ConnectionError):
-                            raise
-                        if not future.done():
-                            future.set_exception(error)
-                    else:
-                        if not future.done():
-                            future.set_result(answer)
-        except (OSError, ValkeyError, TimeoutError) as error:
-            _log.warning("valkey_unavailable", cause=type(error).__name__)
-            self._down_until_s = asyncio.get_running_loop().time() + RETRY_AFTER_S
-            await self._drop()
-            for _, future in [*batch, *self._waiting]:
-                if not future.done():
-                    future.set_exception(CacheUnavailable())
-            self._waiting.clear()
+                if "path" in target:
+                    _, wire = await loop.create_unix_connection(lambda: _Wire(self._lost), target["path"])
+                else:
+                    host, port = target.get("host", "localhost"), target.get("port", 6379)
+                    _, wire = await loop.create_connection(lambda: _Wire(self._lost), host, port, ssl=_tls(target))
+                for command in _greeting(target):
+                    future: asyncio.Future[Any] = loop.create_future()
+                    wire.send(libvalkey.pack_command(command), future)
+                    await future
+        except (OSError, ValkeyError, CacheUnavailable) as error:  # a TimeoutError is an OSError
+            if wire is not None:
+                wire.close("refused")
+            self._note_down(type(error).__name__)
+            raise CacheUnavailable("away") from error
+        if self._is_down:
+            self._is_down = False
+            _log.info("valkey_available")
+        self._wire = wire
+        return wire
 
-    async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                await connection.disconnect(nowait=True)
+    def _lost(self, wire: _Wire, cause: str) -> None:
+        if wire is self._wire:
+            self._wire = None
+            self._note_down(cause)
+
+    def _note_down(self, cause: str) -> None:
+        self._down_until_s = asyncio.get_running_loop().time() + RETRY_AFTER_S
+        if not self._is_down:
+            self._is_down = True
+            _log.warning("valkey_unavailable", cause=cause)
 
     async def is_ready(self) -> bool:
         """Whether a PING is answered."""
         try:
             return bool(await self.call("PING"))
-        except CacheUnavailable:
+        except (CacheUnavailable, ValkeyError):
             return False
 
     async def close(self) -> None:
-        """Finish what is under way, then close the connection."""
-        if self._sender is not None:
-            with contextlib.suppress(Exception):
-                await self._sender
-        await self._drop()
+        """Wait for the answers under way (1 s at most), then close the connection."""
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            if wire.pending:
+                await asyncio.wait([future for future, _ in wire.pending], timeout=ANSWER_TIMEOUT_S)
+            wire.close("done")
+
+
+def _tls(target: dict[str, Any]) -> ssl.SSLContext | None:
+    if target.get("connection_class") is not SSLConnection:
+        return None
+    context = ssl.create_default_context(cafile=target.get("ssl_ca_certs"))
+    if target.get("ssl_cert_reqs") == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _greeting(target: dict[str, Any]) -> list[tuple[str | int, ...]]:
+    commands: list[tuple[str | int, ...]] = []
+    if target.get("password"):
+        user = (target["username"],) if target.get("username") else ()
+        commands.append(("AUTH", *user, target["password"]))
+    if target.get("db"):
+        commands.append(("SELECT", int(target["db"])))
+    return commands
 
 
 Listener = Callable[[str], Awaitable[None]]
@@ -135,27 +276,63 @@ class Bus:
         """Call `handler` whenever messages may have been missed."""
         self._gap_handlers.append(handler)
 
-    async def publish(self, channel: str, message: str) -> None:
-        """Tell every process, this one included; silently nothing while Valkey is away."""
-        with contextlib.suppress(CacheUnavailable):
+    async def publish(self, channel: str, message: str) -> bool:
+        """Tell every process, this one included; False while Valkey is away: then only this process hears it."""
+        try:
             await self._cache.call("PUBLISH", f"pyat:{channel}", message)
+        except (CacheUnavailable, ValkeyError):
+            await self._deliver(channel, message)
+            return False
+        return True
 
     async def run(self) -> None:
         """Receive until cancelled; reconnects for ever."""
         if not self._listeners:
             return
         while True:
-            client = ValkeyClient.from_url(self._url, decode_responses=True)
+            client = ValkeyClient.from_url(self._url, decode_responses=True, socket_connect_timeout=ANSWER_TIMEOUT_S)
             try:
-                async with client.pubsub(ignore_subscribe_messages=True) as subscription:
-                    await subscription.subscribe(*(f"pyat:{channel}" for channel in self._listeners))
-                    for handler in self._gap_handlers:
-                        handler()
-                    async for message in subscription.listen():
-                        for listener in self._listeners.get(message["channel"].removeprefix("pyat:"), ()):
-                            await listener(message["data"])
-            except (OSError, ValkeyError):
+                async with client.pubsub() as subscription:
+                    await self._receive(subscription)
+            except (OSError, ValkeyError) as error:
+                _log.warning("bus_interrupted", cause=type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER_S)
             finally:
                 with contextlib.suppress(Exception):
                     await client.aclose()
+
+    async def _receive(self, subscription: Any) -> None:
+        unconfirmed = {f"pyat:{channel}" for channel in self._listeners}
+        await subscription.subscribe(*unconfirmed)
+        is_asked = False
+        while True:
+            message = await subscription.get_message(timeout=LISTENING_CHECK_S)
+            if message is None:
+                # Silence for long may be a dead connection, of which nothing would ever be heard.
+                if is_asked or unconfirmed:
+                    raise TimeoutError
+                await subscription.ping()
+                is_asked = True
+                continue
+            is_asked = False
+            if message["type"] == "subscribe":
+                unconfirmed.discard(message["channel"])
+                if not unconfirmed:
+                    # Not sooner: what is published before Valkey has the subscription is missed too.
+                    self._tell_of_gap()
+            elif message["type"] == "message":
+                await self._deliver(message["channel"].removeprefix("pyat:"), message["data"])
+
+    def _tell_of_gap(self) -> None:
+        for handler in self._gap_handlers:
+            try:
+                handler()
+            except Exception:
+                _log.exception("gap_handler_failed")
+
+    async def _deliver(self, channel: str, text: str) -> None:
+        for listener in self._listeners.get(channel, ()):
+            try:
+                await listener(text)
+            except Exception:  # one listener's failure is not the others'
+                _log.exception("listener_failed", channel=channel)

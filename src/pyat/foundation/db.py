@@ -8,9 +8,11 @@ import contextvars
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Self, TypeAlias
 
 import asyncpg
+import structlog
 from asyncpg import exceptions as pg
 
 from pyat.foundation.errors import ServiceUnavailable
@@ -22,6 +24,7 @@ Row: TypeAlias = Mapping[str, Any]
 CONNECTION_LOST = (
     pg.PostgresConnectionError,
     pg.InterfaceError,
+    pg.InternalClientError,  # the protocol's state after a connection broke at an unlucky moment
     pg.AdminShutdownError,
     pg.CrashShutdownError,
     pg.CannotConnectNowError,
@@ -29,14 +32,21 @@ CONNECTION_LOST = (
     pg.QueryCanceledError,
     pg.DiskFullError,
     ConnectionError,
-    FileNotFoundError,  # a Unix socket that is gone while the server starts again
     TimeoutError,
     asyncio.IncompleteReadError,
 )
 """What asyncpg raises when the server went away, is starting, is full, or took longer than allowed."""
 
-RETRIABLE = (pg.DeadlockDetectedError, pg.SerializationError, pg.LockNotAvailableError)
+RETRIABLE = (
+    pg.DeadlockDetectedError,
+    pg.SerializationError,
+    pg.LockNotAvailableError,
+    pg.InvalidCachedStatementError,  # a table changed under a prepared statement; it is prepared anew
+    pg.OutdatedSchemaCacheError,
+)
 """The transaction was rolled back for reasons of concurrency alone and may be run again."""
+
+_log = structlog.get_logger("db")
 
 _recorder: contextvars.ContextVar["Recorder | None"] = contextvars.ContextVar("statement_recorder", default=None)
 
@@ -101,10 +111,34 @@ def _note(statement: Statement) -> None:
         recorder.names.append(statement.name)
 
 
+def _unavailable(error: Exception) -> ServiceUnavailable:
+    _log.warning("database_unavailable", cause=type(error).__name__)
+    return ServiceUnavailable()
+
+
 async def _reset(connection: Any) -> None:
     # asyncpg's default costs a round trip for each release; we set nothing on a session, so there is nothing to undo.
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")
+
+
+_EPOCH_DAY = date(2000, 1, 1).toordinal()
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+async def _keep_calendar_ends(connection: Any) -> None:
+    # asyncpg turns the first and the last day that Python knows into PostgreSQL's infinities, which are no dates; people
+    # do write 9999-12-31. These conversions give every day and moment as it is, and cost no more.
+    for name, encoder, decoder in (
+        ("date", lambda day: (day.toordinal() - _EPOCH_DAY,), lambda found: date.fromordinal(found[0] + _EPOCH_DAY)),
+        (
+            "timestamptz",
+            lambda moment: ((moment - _EPOCH) // _MICROSECOND,),
+            lambda found: _EPOCH + timedelta(microseconds=found[0]),
+        ),
+    ):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="tuple")
 
 
 class Database:
@@ -123,20 +157,28 @@ class Database:
         try:
             pool = await asyncpg.create_pool(
                 url,
-                min_size=1,
+                min_size=0,
                 max_size=connections_max,
                 max_inactive_connection_lifetime=300,
                 timeout=timeout_s,
                 command_timeout=timeout_s,
                 statement_cache_size=256,
                 max_cached_statement_lifetime=0,
+                init=_keep_calendar_ends,
                 reset=_reset,
                 server_settings={"timezone": "UTC", "application_name": "pyat"},
                 **options,
             )
-        except CONNECTION_LOST as error:
+        except (*CONNECTION_LOST, OSError) as error:
             raise ServiceUnavailable from error
-        return cls(pool, timeout_s=timeout_s)
+        opened = cls(pool, timeout_s=timeout_s)
+        # The pool itself keeps no connection when idle: it would log a trace for each attempt to restore one.
+        try:
+            async with opened.connection():
+                return opened
+        except ServiceUnavailable:
+            pool.terminate()
+            raise
 
     async def close(self) -> None:
         """Wait for borrowed connections (5 s at most), then close all."""
@@ -150,10 +192,21 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection without a transaction. Raises ServiceUnavailable when the server is gone or too slow."""
         try:
-            async with self._pool.acquire(timeout=self._timeout_s) as raw:
+            raw = await self._pool.acquire(timeout=self._timeout_s)
+        except (*CONNECTION_LOST, pg.InterfaceError, OSError) as error:
+            raise _unavailable(error) from error
+        try:
+            try:
                 yield Connection(raw)
+            except pg.InterfaceError as error:
+                # asyncpg's word for a closed connection, but also for wrong use of an open one, which is our fault.
+                if raw.is_closed():
+                    raise _unavailable(error) from error
+                raise
+            finally:
+                await self._pool.release(raw)
         except CONNECTION_LOST as error:
-            raise ServiceUnavailable from error
+            raise _unavailable(error) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

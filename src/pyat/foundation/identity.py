@@ -27,7 +27,7 @@ class Principal:
     email: str
     name: str
     credential_id: TokenId | None
-    """The part of the token that may be shown; None for a password session."""
+    """The part of the token or session that may be shown; None for our own processes."""
     kind: str
     """`token`, `session` or `service` (one of our own processes acting for itself)."""
     scopes: frozenset[str]

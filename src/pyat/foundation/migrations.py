@@ -52,6 +52,7 @@ def find(service: str, package: str) -> tuple[Migration, ...]:
         if file.name.endswith(".sql"):
             number, _, name = file.name.removesuffix(".sql").partition("_")
             found.append(Migration(service, int(number), name, file.read_text("utf-8")))
+    assert len({migration.number for migration in found}) == len(found), f"{package} has two migrations of one number"
     return tuple(sorted(found, key=lambda migration: migration.number))
 
 

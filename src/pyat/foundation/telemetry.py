@@ -5,11 +5,17 @@ Logs hold ids, names of errors and durations; never a secret, a token, a request
 
 import logging
 import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+
+from pyat.foundation.errors import AppError
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 
@@ -41,6 +47,53 @@ def _hide_secrets(_: Any, __: str, event: structlog.types.EventDict) -> structlo
     return event
 
 
+_FRAMES_MAX = 12
+_CAUSES_MAX = 4
+_TELLING = (AssertionError, AttributeError, ImportError, NameError, RuntimeError, TypeError)
+"""Errors whose text is about code. That of others, such as ValueError and PostgreSQL's, may quote what a user wrote."""
+_FACTS = ("sqlstate", "schema_name", "table_name", "column_name", "constraint_name", "errno")
+
+
+def describe_exception(error: BaseException) -> list[dict[str, Any]]:
+    """An exception and its causes for the log: type, where, and what can be told without any user's data."""
+    described: list[dict[str, Any]] = []
+    current: BaseException | None = error
+    while current is not None and len(described) < _CAUSES_MAX:
+        item: dict[str, Any] = {"type": f"{type(current).__module__}.{type(current).__qualname__}"}
+        if isinstance(current, _TELLING):
+            item["message"] = str(current)[:500]
+        if isinstance(current, AppError):
+            item["code"] = current.code
+        facts = {
+            name: value for name in _FACTS if isinstance(value := getattr(current, name, None), str | int) and value
+        }
+        frames = traceback.extract_tb(current.__traceback__)[-_FRAMES_MAX:]
+        item["where"] = [f"{'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno} {frame.name}" for frame in frames]
+        described.append(item | facts)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return described
+
+
+def _describe_exception(_: Any, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = describe_exception(error)
+    return event
+
+
+class _JsonLines(logging.Formatter):
+    """Other libraries' log records in the form of ours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One JSON object."""
+        event: dict[str, Any] = {"event": record.getMessage(), "logger": record.name, "level": record.levelname.lower()}
+        event["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat()
+        if record.exc_info and record.exc_info[1] is not None:
+            event["exception"] = describe_exception(record.exc_info[1])
+        return orjson.dumps(event, default=str).decode()
+
+
 def configure_logging(*, level: str, service: str) -> None:
     """JSON lines on standard error: time, level, service, event and its fields. Called once per process."""
     structlog.configure(
@@ -49,7 +102,7 @@ def configure_logging(*, level: str, service: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _hide_secrets,
-            structlog.processors.format_exc_info,
+            _describe_exception,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -57,7 +110,9 @@ def configure_logging(*, level: str, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=service)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def metrics_text() -> bytes:

@@ -155,36 +155,48 @@ class Router:
 
 
 def _find(node: _Node, parts: list[str], at: int, values: list[str], method: str, allowed: set[str]) -> Match | None:
-    """The match below `node` for the segments from `at` on; collects the methods of paths that match otherwise."""
-    if at == len(parts):
-        found = node.methods.get(method)
-        if found is not None:
-            return Match(found[0], dict(zip(found[1], values, strict=True)))
+    """The match below `node` for the segments from `at` on; collects the methods of paths that match otherwise.
+
+    Calls itself only where a segment may be read in two ways.
+    """
+    while at < len(parts):
+        part = parts[at]
+        at += 1
+        following = node.literals.get(part)
+        if following is not None:
+            if not node.ids and node.anything is None:
+                node = following
+                continue
+            match = _find(following, parts, at, [*values], method, allowed)
+            if match is not None:
+                return match
+        if "%" in part:
+            try:
+                part = unquote_to_bytes(part).decode("utf-8")
+            except UnicodeDecodeError:
+                return None
+            if "\x00" in part:
+                return None
+        elif not part:
+            return None
+        following = node.ids.get(part[:3])
+        if following is not None and is_id(part[:3], part):
+            if node.anything is None:
+                node = following
+                values.append(part)
+                continue
+            match = _find(following, parts, at, [*values, part], method, allowed)
+            if match is not None:
+                return match
+        if node.anything is None:
+            return None
+        node = node.anything
+        values.append(part)
+    found = node.methods.get(method)
+    if found is None:
         allowed.update(node.methods)
         return None
-    part = parts[at]
-    following = node.literals.get(part)
-    if following is not None:
-        match = _find(following, parts, at + 1, values, method, allowed)
-        if match is not None:
-            return match
-    if not (node.ids or node.anything) or not part:
-        return None
-    if "%" in part:
-        try:
-            part = unquote_to_bytes(part).decode("utf-8")
-        except UnicodeDecodeError:
-            return None
-        if "\x00" in part:
-            return None
-    following = node.ids.get(part[:3])
-    if following is not None and is_id(part[:3], part):
-        match = _find(following, parts, at + 1, [*values, part], method, allowed)
-        if match is not None:
-            return match
-    if node.anything is None:
-        return None
-    return _find(node.anything, parts, at + 1, [*values, part], method, allowed)
+    return Match(found[0], dict(zip(found[1], values, strict=True)))
 
 
 def json_response(value: Any, *, status: int = 200) -> Response:

@@ -18,7 +18,13 @@ from pyat.recordstore.columns import column_type
 from pyat.recordstore.structure import Field, Options, Table, View
 
 LOCK_TIMEOUT_MS = 2_000
-"""Longest a change of structure waits for a lock; while it waits, nobody queues behind it for longer than this."""
+"""Longest a change of structure waits for another one, or for writers of a table."""
+
+RELATION_LOCK_TIMEOUT_MS = 50
+"""Longest a change waits for a table that others read: as long as it waits, every new reader waits behind it."""
+
+FILLED_TYPES = frozenset({"autoNumber", "lastModifiedTime"})
+"""Types whose new column gets values for the records there are."""
 
 _CREATE_BASE = """
 CREATE SCHEMA {base};
@@ -214,20 +220,46 @@ async def update_table(
     )
 
 
-async def add_field(connection: Connection, base_id: BaseId, table: Table, field: Field) -> None:
-    """A new column (a change of the catalogue only: no row is rewritten) shown last in every grid view.
+def is_filled(field: Field) -> bool:
+    """Whether the records there are get values when this field joins their table."""
+    return field.type in FILLED_TYPES and column_type(field) is not None
+
+
+async def add_column(connection: Connection, base_id: BaseId, table_id: TableId, field: Field) -> None:
+    """The empty column of a new field, which nobody sees before `add_field`: a change of the catalogue only.
+
+    Raises LockNotAvailableError after `RELATION_LOCK_TIMEOUT_MS`.
+    """
+    await connection.script(
+        "add_column",
+        f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};"
+        f"ALTER TABLE {relation(base_id, table_id)} ADD COLUMN {quote(field.field_id)} {column_type(field)};"
+        f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}",
+    )
+
+
+async def drop_column(connection: Connection, base_id: BaseId, table_id: TableId, field: Field) -> None:
+    """Take back `add_column`. Raises LockNotAvailableError after `RELATION_LOCK_TIMEOUT_MS`."""
+    await connection.script(
+        "drop_column",
+        f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};"
+        f"ALTER TABLE {relation(base_id, table_id)} DROP COLUMN IF EXISTS {quote(field.field_id)}",
+    )
+
+
+async def add_field(
+    connection: Connection, base_id: BaseId, table: Table, field: Field, *, has_column: bool = False
+) -> None:
+    """A new field, shown last in every view. With `has_column` an earlier transaction has run `add_column`.
 
     An autonumber counts the records there are, in order of creation; a modified time of chosen fields starts with the
-    record's own.
+    record's own. That writes every row: do it with `has_column`, or no reader gets past the lock of `add_column`
+    until the last row is written (11 s for a million rows).
     """
-    name = relation(base_id, table.table_id)
-    for stored, pg_type in _stored([field]):
-        column = quote(stored.field_id)
-        await connection.script("add_column", f"ALTER TABLE {name} ADD COLUMN {column} {pg_type}")
-        if field.type == "autoNumber":
-            await _number_records(connection, base_id, table, column)
-        elif field.type == "lastModifiedTime":
-            await connection.script("fill_modified", f"UPDATE {name} SET {column} = _modified")
+    if column_type(field) is not None and not has_column:
+        await add_column(connection, base_id, table.table_id, field)
+    if is_filled(field):
+        await _fill(connection, base_id, table, field)
     await _insert_fields(connection, base_id, table.table_id, [field])
     await connection.run(
         Statement(
@@ -237,6 +269,16 @@ async def add_field(connection: Connection, base_id: BaseId, table: Table, field
         table.table_id,
         field.field_id,
     )
+
+
+async def _fill(connection: Connection, base_id: BaseId, table: Table, field: Field) -> None:
+    name, column = relation(base_id, table.table_id), quote(field.field_id)
+    # Writers wait, readers go on: no record can be added that would be left without a value.
+    await connection.script("lock_relation", f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE")
+    if field.type == "autoNumber":
+        await _number_records(connection, base_id, table, column)
+    else:
+        await connection.script("fill_modified", f"UPDATE {name} SET {column} = _modified")
 
 
 async def _number_records(connection: Connection, base_id: BaseId, table: Table, column: str) -> None:

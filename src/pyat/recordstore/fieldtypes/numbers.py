@@ -50,8 +50,13 @@ class NumberType(FieldType):
         return read_amount(text)
 
     def json_sql(self, field: Field, column: str) -> str:
-        """The shortest text that reads back as the same double; whole numbers have no decimal point."""
-        return f"{column}::text"
+        """The shortest digits that read back as the same double; whole numbers below 1e21 are written out, as JavaScript does."""
+        # PostgreSQL turns to 1e+15 earlier, which clients that expect an integer cannot read. The way by numeric is
+        # exact because it starts from the text.
+        return (
+            f"CASE WHEN abs({column}) >= 1e15::float8 AND abs({column}) < 1e21::float8"
+            f" THEN {column}::text::numeric::text ELSE {column}::text END"
+        )
 
 
 class Number(NumberType):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pyat.foundation.ids import ChoiceId, new_id
-from pyat.recordstore.fieldtypes import BadValue, NewChoices
+from pyat.recordstore.fieldtypes import NewChoices
 from pyat.recordstore.fieldtypes.base import TEXT_LENGTH_MAX
 from pyat.recordstore.fieldtypes.numbers import Duration
 from pyat.recordstore.fieldtypes.selects import CHOICES_MAX, NAME_LENGTH_MAX
@@ -63,21 +63,18 @@ class TextConverter(Converter):
 
     def convert(self, cells: Sequence[str]) -> Converted:
         refused: dict[str, str] = {}
+        joined = _SEPARATOR.join(cells)
+        if joined.count(_SEPARATOR) >= len(cells) or max(map(len, cells)) > TEXT_LENGTH_MAX:
+            for cell in cells:
+                if _SEPARATOR in cell:
+                    refused[cell] = "holds a NUL character"
+                elif len(cell) > TEXT_LENGTH_MAX:
+                    refused[cell] = f"is longer than {TEXT_LENGTH_MAX:,} characters"
+            cells = ["" if cell in refused else cell for cell in cells]
+            joined = _SEPARATOR.join(cells)
         items = cells
-        joined = _SEPARATOR.join(items)
-        if joined.count(_SEPARATOR) >= len(items) or max(map(len, items)) > TEXT_LENGTH_MAX:
-            refused = {
-                cell: "holds a NUL character"
-                if _SEPARATOR in cell
-                else f"is longer than {TEXT_LENGTH_MAX:,} characters"
-                for cell in items
-                if _SEPARATOR in cell or len(cell) > TEXT_LENGTH_MAX
-            }
-            items = ["" if cell in refused else cell for cell in items]
-            joined = _SEPARATOR.join(items)
         plain = joined
-        if self._is_stripped and " " in joined:
-            joined = _SEPARATOR.join(map(str.strip, items))
+        joined = self.normal(joined)
         if "\r" in joined:
             joined = joined.replace("\r\n", "\n").replace("\r", "\n")
         for special, escaped in (("\\", "\\\\"), ("\n", "\\n"), ("\t", "\\t")):
@@ -89,6 +86,12 @@ class TextConverter(Converter):
             items = [item or NULL for item in items]
         return Converted(items, refused)
 
+    def normal(self, joined: str) -> str:
+        """The cells, joined by NUL, as the type stores them."""
+        if self._is_stripped and " " in joined:
+            return _SEPARATOR.join(map(str.strip, joined.split(_SEPARATOR)))
+        return joined
+
 
 class RichTextConverter(TextConverter):
     """Markdown, normalised as every write of it is."""
@@ -99,15 +102,9 @@ class RichTextConverter(TextConverter):
         super().__init__()
         self._field = field
 
-    def convert(self, cells: Sequence[str]) -> Converted:
-        return super().convert([self._normal(cell) if cell else cell for cell in cells])
-
-    def _normal(self, cell: str) -> str:
-        try:
-            normal: str = self._type.parse(cell, self._field)
-        except BadValue:
-            return cell  # Refused by what follows, which tells why.
-        return normal
+    def normal(self, joined: str) -> str:
+        cells = joined.replace("\r\n", "\n").split(_SEPARATOR)
+        return _SEPARATOR.join(self._type.parse(cell, self._field) if cell else cell for cell in cells)
 
 
 class _Memo(dict[str, str]):

@@ -35,5 +35,6 @@ class RowsRejected(ImportStopped):
     """Some cells or rows do not fit and the caller did not ask to keep going; roll the transaction back."""
 
     def __init__(self, report: "LoadReport") -> None:
-        super().__init__(f"{report.rejected:,} cells or rows do not fit, so nothing was imported.")
+        what = "1 cell or row does" if report.rejected == 1 else f"{report.rejected:,} cells or rows do"
+        super().__init__(f"{what} not fit, so nothing was imported.")
         self.report = report

@@ -110,7 +110,7 @@ def infer(source: Source, sample: Sample) -> tuple[ColumnPlan, ...]:
 def match(source: Source, sample: Sample, table: Table) -> tuple[ColumnPlan, ...]:
     """A plan for an existing table: each column goes to the field of its name, exact or else without regard to case.
 
-    Raises ColumnsRefused for columns without a field, and for fields that take no values or are named twice.
+    Raises ColumnsRefused for columns without a field and for fields that take no values.
     """
     fields = [_field_for(name, table) for name in source.header]
     unknown = [name for name, found in zip(source.header, fields, strict=True) if found is None]
@@ -123,9 +123,6 @@ def match(source: Source, sample: Sample, table: Table) -> tuple[ColumnPlan, ...
     computed = [found.name for found in known if found.type not in CONVERTERS]
     if computed:
         raise ColumnsRefused(f"These fields take no values from a file: {_named(computed)}.", columns=computed)
-    twice = [name for name, count in Counter(found.name for found in known).items() if count > 1]
-    if twice:
-        raise ColumnsRefused(f"More than one column goes to {_named(twice)}.", columns=twice)
     columns = _columns(source, sample)
     habits = _Habits()
     readings: dict[int, Reading] = {}

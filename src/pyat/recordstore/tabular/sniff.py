@@ -112,11 +112,13 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     unique = []
     for place, name in enumerate(clean, 1):
         if not name:
-            name = _numbered("Field", place, taken | reserved)
+            found = _numbered("Field", place, taken | reserved)
         elif name.casefold() in taken:
-            name = _numbered(name, 2, taken | reserved)
-        taken.add(name.casefold())
-        unique.append(name)
+            found = _numbered(name, 2, taken | reserved)
+        else:
+            found = name
+        taken.add(found.casefold())
+        unique.append(found)
     return tuple(unique)
 
 
@@ -180,13 +182,15 @@ def _sniffed_encoding(path: Path, file: BinaryIO, head: bytes) -> str:
         if head.startswith(mark):
             _check_bytes(path, file, encoding)
             return encoding
-    if b"\x00" in head or len(head.translate(None, _CONTROLS)) < 0.99 * len(head):
-        raise FileRefused(_binary(path))
-    for encoding in ("utf-8", "cp1252"):
-        with suppress(_BrokenBytes):
-            _check_bytes(path, file, encoding)
-            return encoding
-    # It has a character for every byte.
+    with suppress(_BrokenBytes):
+        _check_bytes(path, file, "utf-8")
+        return "utf-8"
+    # What follows has a character for nearly every byte, so it has to look like text otherwise.
+    if len(head.translate(None, _CONTROLS)) < 0.99 * len(head):
+        raise FileRefused(f"{path.name} is not a text file: it is full of control characters.")
+    with suppress(_BrokenBytes):
+        _check_bytes(path, file, "cp1252")
+        return "cp1252"
     _check_bytes(path, file, "latin-1")
     return "latin-1"
 
@@ -240,7 +244,7 @@ def _known_encoding(name: str) -> str:
         found = codecs.lookup(name)
         # Some codecs of Python turn bytes into bytes.
         is_text = found.incrementaldecoder is not None and isinstance(codecs.decode(b"", found.name), str)
-    except (LookupError, UnicodeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         is_text = False
     if not is_text:
         raise FileRefused(f"{name!r} is not an encoding; examples are utf-8, utf-16, cp1252 and latin-1.")

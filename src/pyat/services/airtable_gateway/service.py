@@ -318,6 +318,8 @@ class RecordsService:
                 return await work(base)
             except StructureChanged:
                 pass
+            except ServiceUnavailable:
+                raise
             except AppError:
                 # The fault may lie in our copy: a table or choice that another process has just made.
                 if is_current or await self._store.version(base_id) == base.version:

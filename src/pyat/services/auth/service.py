@@ -51,6 +51,7 @@ _NAME_LENGTH_MAX = 255
 _EMAIL_LENGTH_MAX = 254
 _PASSWORD_LENGTH_MAX = 1_024
 _BASES_MAX = 1_000
+_ANNOUNCE_PAUSES_S = (0.25, 0.25)
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 _USED_MAX = 100_000
 """Tokens whose use is remembered between two writes; further ones are written a little later than they should be."""
@@ -258,8 +259,7 @@ class AuthService:
         """See the contract."""
         if not await self._store.revoke_token(token_id=token_id, user_id=user_id, now=self._clock.now()):
             raise TokenNotFound(token_id=token_id)
-        # After the commit: whoever asks again from here on is told that it is revoked.
-        await self._bus.publish(CREDENTIAL_REVOKED, token_id)
+        await self._announce_end(token_id)
 
     async def login(self, *, email: str, password: str, client: str) -> Session:
         """Check a password and start a session; `client` is the caller's network address, or "".
@@ -294,7 +294,7 @@ class AuthService:
         if principal.kind != "session" or principal.credential_id is None:
             raise OperationNotPermitted
         await self._store.delete_session(session_id=principal.credential_id, user_id=principal.user_id)
-        await self._bus.publish(CREDENTIAL_REVOKED, principal.credential_id)
+        await self._announce_end(principal.credential_id)
 
     async def write_uses(self) -> None:
         """Write the last-used times that were noted, in one statement; kept for the next time when that fails."""
@@ -314,6 +314,17 @@ class AuthService:
         """Remove sessions that have ended, a thousand at a time."""
         while await self._store.delete_expired_sessions(now=self._clock.now()) >= 1_000:
             pass
+
+    async def _announce_end(self, credential_id: TokenId) -> None:
+        """Tell every process, after the commit: whoever asks auth from here on is refused.
+
+        Said again for a moment where Valkey does not take it, since it may just be starting anew. When it stays away
+        longer, the other processes forget what they know once it is back, and within their time limit anyway.
+        """
+        for pause_s in (*_ANNOUNCE_PAUSES_S, None):
+            if await self._bus.publish(CREDENTIAL_REVOKED, credential_id) or pause_s is None:
+                return
+            await asyncio.sleep(pause_s)
 
     def _note_use(self, token_id: TokenId, now: datetime) -> None:
         noted = self._noted.get(token_id)

@@ -10,15 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pyat.foundation.clock import wire_time
-from pyat.foundation.errors import (
-    AppError,
-    BodyTooLarge,
-    InvalidBody,
-    InvalidRequest,
-    ModelNotFound,
-    NotPermittedOrNotFound,
-    ServiceUnavailable,
-)
+from pyat.foundation.errors import AppError, InvalidRequest, ModelNotFound, NotPermittedOrNotFound
 from pyat.foundation.ids import BaseId, FieldId, WorkspaceId
 from pyat.foundation.web import (
     Handlers,
@@ -60,14 +52,14 @@ VISIBLE_FIELDS = "visibleFieldIds"
 # --- Shapes, as JSON schema ---------------------------------------------------------------------------------------
 
 
-def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = (), description: str = "") -> JsonSchema:
-    found: dict[str, Any] = {
+def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = (), **more: Any) -> JsonSchema:
+    return {
         "type": "object",
         "properties": properties,
         "required": [name for name in properties if name not in optional],
         "additionalProperties": False,
+        **more,
     }
-    return {**found, "description": description} if description else found
 
 
 def _id(prefix: str) -> JsonSchema:
@@ -87,6 +79,7 @@ FIELD_DRAFT = _object(
         },
     },
     optional=("description", "options"),
+    examples=[{"name": "Status", "type": "singleSelect", "options": {"choices": [{"name": "Todo"}, {"name": "Done"}]}}],
 )
 TABLE_DRAFT = _object(
     {
@@ -101,13 +94,23 @@ TABLE_DRAFT = _object(
         },
     },
     optional=("description",),
+    examples=[
+        {
+            "name": "Tasks",
+            "fields": [
+                {"name": "Name", "type": "singleLineText"},
+                {"name": "Hours", "type": "number", "options": {"precision": 1}},
+            ],
+        }
+    ],
 )
 BASE_DRAFT = _object(
     {
         "name": NAME,
         "workspaceId": {"type": "string"},
         "tables": {"type": "array", "items": TABLE_DRAFT, "minItems": 1, "maxItems": TABLES_PER_REQUEST_MAX},
-    }
+    },
+    examples=[{"name": "Projects", "workspaceId": "wspAbCdEfGhIjKlMn", "tables": TABLE_DRAFT["examples"]}],
 )
 DATE_DEPENDENCY = _object(
     {
@@ -124,18 +127,19 @@ DATE_DEPENDENCY = _object(
     optional=("predecessorFieldId", "holidays", "isForwardOnly"),
     description="Kept and shown; dates are not moved by it.",
 )
-TABLE_CHANGES: JsonSchema = {
-    **_object(
-        {"name": NAME, "description": NEW_DESCRIPTION, "dateDependencySettings": DATE_DEPENDENCY},
-        optional=("name", "description", "dateDependencySettings"),
-    ),
-    "minProperties": 1,
-}
-FIELD_CHANGES: JsonSchema = {
-    **_object({"name": NAME, "description": NEW_DESCRIPTION}, optional=("name", "description")),
-    "minProperties": 1,
-}
-WORKSPACE_DRAFT = _object({"name": NAME})
+TABLE_CHANGES = _object(
+    {"name": NAME, "description": NEW_DESCRIPTION, "dateDependencySettings": DATE_DEPENDENCY},
+    optional=("name", "description", "dateDependencySettings"),
+    minProperties=1,
+    examples=[{"name": "To do", "description": "What is left"}],
+)
+FIELD_CHANGES = _object(
+    {"name": NAME, "description": NEW_DESCRIPTION},
+    optional=("name", "description"),
+    minProperties=1,
+    examples=[{"name": "State", "description": "How far it is"}],
+)
+WORKSPACE_DRAFT = _object({"name": NAME}, examples=[{"name": "Sales"}])
 
 FIELD = _object(
     {
@@ -194,9 +198,8 @@ WORKSPACE = _object(
 
 # --- Operations ---------------------------------------------------------------------------------------------------
 
-_ALL = (NotPermittedOrNotFound, InvalidRequest, ServiceUnavailable)
-_WRITES = (*_ALL, InvalidBody, BodyTooLarge)
-_NEW_FIELD = (*_WRITES, FieldNameTaken, UnsupportedFieldType, InvalidFieldOptions, LimitReached)
+# What every path, body and credential can bring along (foundation.openapi.errors_of) is not named again here.
+_NEW_FIELD = (FieldNameTaken, UnsupportedFieldType, InvalidFieldOptions, LimitReached)
 _NEW_TABLE = (*_NEW_FIELD, TableNameTaken, InvalidPrimaryField)
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -209,7 +212,7 @@ OPERATIONS: tuple[Operation, ...] = (
         is_metadata=True,
         query=(Parameter("offset", {"type": "string"}, "From the previous page, unchanged."),),
         answer=BASE_PAGE,
-        errors=(*_ALL, InvalidOffset),
+        errors=(InvalidOffset,),
         description="Oldest first, 1,000 a page; `offset` is absent on the last page. There is no `pageSize` here.",
     ),
     Operation(
@@ -239,7 +242,6 @@ OPERATIONS: tuple[Operation, ...] = (
             ),
         ),
         answer=_object({"tables": TABLES}),
-        errors=_ALL,
     ),
     Operation(
         name="create_table",
@@ -262,7 +264,7 @@ OPERATIONS: tuple[Operation, ...] = (
         is_metadata=True,
         body=TABLE_CHANGES,
         answer=TABLE,
-        errors=(*_WRITES, TableNameTaken),
+        errors=(TableNameTaken,),
         description="`table` is an id or a name. An empty `description` clears it.",
     ),
     Operation(
@@ -289,7 +291,7 @@ OPERATIONS: tuple[Operation, ...] = (
         is_metadata=True,
         body=FIELD_CHANGES,
         answer=FIELD,
-        errors=(*_WRITES, FieldNameTaken),
+        errors=(FieldNameTaken,),
         description="Type and options cannot be changed here. An empty `description` clears it.",
     ),
     Operation(
@@ -300,7 +302,6 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="schema.bases:read",
         is_metadata=True,
         answer=_object({"workspaces": {"type": "array", "items": WORKSPACE}}),
-        errors=(NotPermittedOrNotFound, ServiceUnavailable),
         description="Oldest first. `id` is what Create base takes as `workspaceId`.",
     ),
     Operation(
@@ -312,7 +313,7 @@ OPERATIONS: tuple[Operation, ...] = (
         is_metadata=True,
         body=WORKSPACE_DRAFT,
         answer=WORKSPACE,
-        errors=(*_WRITES, LimitReached),
+        errors=(LimitReached,),
     ),
 )
 

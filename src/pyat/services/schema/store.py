@@ -3,23 +3,27 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeAlias, TypeVar, assert_never
+from typing import TypeAlias, TypeVar, assert_never, cast
 
+import structlog
 from asyncpg import exceptions as pg
 
 from pyat.foundation.db import RETRIABLE, Connection, Database, Row
-from pyat.foundation.errors import ServiceUnavailable
+from pyat.foundation.errors import AppError, ServiceUnavailable
 from pyat.foundation.ids import BaseId, TenantId, WorkspaceId
 from pyat.foundation.sql import load_statements
 from pyat.recordstore import ddl
 from pyat.recordstore.ddl import StructureChanged
 from pyat.recordstore.structure import Base, Field, Table
 
-ATTEMPTS_MAX = 6
+ATTEMPTS_MAX = 12
 PAUSE_S = 0.02
-"""Before the second attempt; doubled for each one after it, with jitter."""
+"""Before the second attempt; doubled for each one after it up to `PAUSE_MAX_S`, with jitter: 6 s in all."""
+PAUSE_MAX_S = 1.0
+
+_log = structlog.get_logger("schema")
 
 GONE = (pg.UndefinedTableError, pg.InvalidSchemaNameError)
 """What is met where a base went away after its row in the registry was read."""
@@ -58,7 +62,7 @@ class UpdateField:
 
 Change: TypeAlias = AddTable | UpdateTable | AddField | UpdateField
 
-Planned = TypeVar("Planned", AddTable, UpdateTable, AddField, UpdateField)
+Planned = TypeVar("Planned", bound=Change)
 Result = TypeVar("Result")
 
 
@@ -70,7 +74,8 @@ async def _retried(work: Callable[[int], Awaitable[Result]]) -> Result:
         except (*RETRIABLE, StructureChanged) as error:
             if attempt == ATTEMPTS_MAX - 1:
                 raise ServiceUnavailable from error
-            await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE_S * 2**attempt)  # noqa: S311 - jitter, not a secret
+            pause_s = min(PAUSE_S * 2**attempt, PAUSE_MAX_S)
+            await asyncio.sleep(random.uniform(0.5, 1.5) * pause_s)  # noqa: S311 - jitter, not a secret
     raise AssertionError("the loop returns or raises")
 
 
@@ -119,22 +124,56 @@ class SchemaStore:
         `plan` gets None where there is no such base, and may run several times: when the structure changed between
         plan and lock it is planned again, then under the lock. Raises what `plan` raises, and ServiceUnavailable when
         the base's tables stay in use by others for longer than all attempts.
+
+        A field that gives values to the records there are has its column made in a transaction before, so that
+        readers are not kept out while it is filled; they see nothing of it until the field is there.
         """
 
         async def run(attempt: int) -> Planned:
             async with self._database.transaction() as connection:
                 # The first plan holds no lock, so that a refused request delays nobody. Who lost a race queues for the
                 # lock before planning: any number of concurrent changes comes through, one after the other.
-                if attempt and not await _hold(connection, base_id):
-                    return plan(None)
-                found = await _bases(connection, [base_id])
-                planned = plan(found[0] if found else None)
-                assert found, "a plan for no base raises"
-                await ddl.begin_change(connection, base_id, expected_version=found[0].version)
-                await _apply(connection, base_id, planned)
+                base, planned = await _planned(connection, base_id, plan, is_held=attempt > 0)
+                if isinstance(planned, AddField) and ddl.is_filled(planned.field):
+                    await ddl.add_column(connection, base_id, planned.table.table_id, planned.field)
+                else:
+                    await ddl.begin_change(connection, base_id, expected_version=base.version)
+                    await _apply(connection, base_id, planned)
                 return planned
 
-        return await _retried(run)
+        planned = await _retried(run)
+        if isinstance(planned, AddField) and ddl.is_filled(planned.field):
+            return cast("Planned", await self._fill(base_id, plan, planned))
+        return planned
+
+    async def _fill(self, base_id: BaseId, plan: Callable[[Base | None], Change], made: AddField) -> AddField:
+        """Add the field whose empty column was made for an earlier plan."""
+
+        async def run(_: int) -> AddField:
+            async with self._database.transaction() as connection:
+                base, planned = await _planned(connection, base_id, plan, is_held=True)
+                assert isinstance(planned, AddField), "a plan's kind does not depend on the structure"
+                field = replace(planned.field, field_id=made.field.field_id)
+                await ddl.begin_change(connection, base_id, expected_version=base.version)
+                await ddl.add_field(connection, base_id, planned.table, field, has_column=True)
+                return AddField(planned.table, field)
+
+        try:
+            return await _retried(run)
+        except BaseException:
+            await self._take_back(base_id, made)
+            raise
+
+    async def _take_back(self, base_id: BaseId, made: AddField) -> None:
+        async def run(_: int) -> None:
+            async with self._database.transaction() as connection:
+                await ddl.drop_column(connection, base_id, made.table.table_id, made.field)
+
+        try:
+            await _retried(run)
+        except (AppError, pg.PostgresError) as error:
+            # The column stays: empty, known to nobody, and in nobody's way.
+            _log.warning("column_left_behind", base_id=base_id, column=made.field.field_id, cause=type(error).__name__)
 
     async def has_workspace(self, tenant_id: TenantId, workspace_id: WorkspaceId) -> bool:
         """Whether the workspace exists and is the tenant's."""
@@ -179,12 +218,20 @@ async def _bases(connection: Connection, base_ids: Sequence[BaseId]) -> list[Bas
     return found
 
 
-async def _hold(connection: Connection, base_id: BaseId) -> bool:
+async def _planned(
+    connection: Connection, base_id: BaseId, plan: Callable[[Base | None], Planned], *, is_held: bool
+) -> tuple[Base, Planned]:
+    """The structure there is and the plan for it; with `is_held` nobody can change it before the transaction ends."""
+    found: list[Base] = []
     try:
-        await ddl.hold(connection, base_id)
+        if is_held:
+            await ddl.hold(connection, base_id)
+        found = await _bases(connection, [base_id])
     except GONE:
-        return False
-    return True
+        pass
+    planned = plan(found[0] if found else None)
+    assert found, "a plan for no base raises"
+    return found[0], planned
 
 
 async def _apply(connection: Connection, base_id: BaseId, change: Change) -> None:

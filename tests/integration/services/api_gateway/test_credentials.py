@@ -3,6 +3,8 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from valkey.asyncio import Valkey
+
 from pyat.foundation.clock import SteppedClock
 from pyat.foundation.ids import TokenId
 from pyat.services.api_gateway.settings import GatewaySettings
@@ -90,6 +92,43 @@ async def test_a_revocation_while_valkey_is_away_counts_as_soon_as_it_is_back(
             return await _status(found, token) == 401
 
         await until(is_refused)
+
+
+async def test_a_revocation_after_valkey_started_anew_reaches_every_gateway(
+    postgres_url: str, own_valkey: ValkeyServer
+) -> None:
+    async with (
+        platform(postgres_url, own_valkey.url, settings=PATIENT) as first,
+        platform(postgres_url, own_valkey.url, settings=PATIENT) as second,
+    ):
+        token = await first.token(await first.account())
+        assert await first.resources.cache.is_ready()
+        own_valkey.kill()
+        own_valkey.start()
+        async with Valkey.from_url(own_valkey.url, decode_responses=True) as client:
+
+            async def both_listen() -> bool:
+                return bool((await client.pubsub_numsub("pyat:credential_revoked"))[0][1] == 2)
+
+            await until(both_listen)
+        assert [await _status(found, token) for found in (first, second)] == [200, 200]
+        await first.auth.revoke_token(token_id=TokenId(token[:17]), user_id=None)
+
+        async def is_refused() -> bool:
+            return [await _status(found, token) for found in (first, second)] == [401, 401]
+
+        await until(is_refused)
+
+
+async def test_without_valkey_a_revocation_counts_at_once_where_it_was_made(
+    postgres_url: str, own_valkey: ValkeyServer
+) -> None:
+    async with platform(postgres_url, own_valkey.url, settings=PATIENT) as found:
+        token = await found.token(await found.account())
+        assert await _status(found, token) == 200
+        own_valkey.kill()
+        await found.auth.revoke_token(token_id=TokenId(token[:17]), user_id=None)
+        assert await _status(found, token) == 401
 
 
 async def test_a_revocation_during_the_question_is_not_overwritten_by_its_answer(

@@ -1,17 +1,20 @@
 """Many changes of one structure at once, and changes that meet locks of others."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from pyat.foundation.db import Database
+from pyat.foundation.db import Connection, Database
 from pyat.foundation.errors import AppError, ServiceUnavailable
+from pyat.foundation.ids import BaseId
 from pyat.foundation.sql import Statement, quote
 from pyat.recordstore import ddl
 from pyat.recordstore.errors import FieldNameTaken
 from pyat.recordstore.structure import Base, Field
 from pyat.services.schema import store
+from pyat.services.schema.contract import FieldDraft
 from pyat.services.schema.service import SchemaService
 from tests.support.schema import principal, schema_service, table_draft, text_field
 
@@ -91,7 +94,7 @@ async def test_parallel_changes_of_every_kind_all_land(service: SchemaService, b
 async def test_a_change_waits_for_a_reader_and_then_lands(
     service: SchemaService, base: Base, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ddl, "LOCK_TIMEOUT_MS", 20)
+    monkeypatch.setattr(ddl, "RELATION_LOCK_TIMEOUT_MS", 20)
     relation = quote(base.base_id, base.tables[0].table_id)
     async with asyncio.TaskGroup() as group, database.transaction() as reader:
         await reader.rows(Statement("read", f"SELECT * FROM {relation}"))
@@ -116,6 +119,7 @@ async def test_a_change_gives_up_in_time(
     service: SchemaService, base: Base, database: Database, monkeypatch: pytest.MonkeyPatch, held: str
 ) -> None:
     monkeypatch.setattr(ddl, "LOCK_TIMEOUT_MS", 5)
+    monkeypatch.setattr(ddl, "RELATION_LOCK_TIMEOUT_MS", 5)
     monkeypatch.setattr(store, "PAUSE_S", 0.0001)
     async with database.transaction() as other:
         if held == "structure":
@@ -149,3 +153,95 @@ async def test_a_structure_that_changed_after_planning_is_planned_again(
     assert isinstance(raised.value, FieldNameTaken)
     (after,) = await service.get_bases(base_ids=(base.base_id,))
     assert after.version == base.version + 1
+
+
+def _insert(base: Base) -> Statement:
+    relation = quote(base.base_id, base.tables[0].table_id)
+    return Statement("insert", f"INSERT INTO {relation} (_id, _created, _modified) VALUES ($1, now(), now())")
+
+
+def _cells(base: Base, column: str) -> Statement:
+    return Statement(
+        "cells", f"SELECT _id, {column} AS cell FROM {quote(base.base_id, base.tables[0].table_id)} ORDER BY _n"
+    )
+
+
+async def _columns(database: Database, base: Base) -> list[str]:
+    statement = Statement(
+        "columns",
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2"
+        " AND column_name LIKE 'fld%' ORDER BY ordinal_position",
+    )
+    return [row["column_name"] for row in await database.rows(statement, base.base_id, base.tables[0].table_id)]
+
+
+def _before_fill(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]) -> None:
+    """Let `act` run once, when the column of a filled field is there and its fill is about to begin."""
+    hold, left = ddl.hold, [act]
+
+    async def hold_later(connection: Connection, base_id: BaseId) -> None:
+        if left:
+            await left.pop()()
+        await hold(connection, base_id)
+
+    monkeypatch.setattr(ddl, "hold", hold_later)
+
+
+@pytest.mark.parametrize("type_name", ["autoNumber", "lastModifiedTime"])
+async def test_a_filled_field_keeps_no_reader_out_and_misses_no_record(
+    service: SchemaService, base: Base, database: Database, monkeypatch: pytest.MonkeyPatch, type_name: str
+) -> None:
+    await database.run(_insert(base), "rec1")
+    options = {"referencedFieldIds": [base.tables[0].primary_field_id]} if type_name == "lastModifiedTime" else None
+    draft = FieldDraft("Filled", type_name, options=options)
+    async with asyncio.TaskGroup() as group, database.transaction() as writer:
+        _before_fill(monkeypatch, lambda: writer.run(_insert(base), "rec2"))
+        change = group.create_task(
+            service.create_field(principal=principal(), base_id=base.base_id, table="Tasks", field=draft)
+        )
+        while not await database.value(_WAITING, base.tables[0].table_id):
+            await asyncio.sleep(0.002)
+        # The fill waits for the writer; readers and the structure are as they were.
+        assert len(await _columns(database, base)) == 3
+        assert [row["_id"] for row in await database.rows(_cells(base, "_n"))] == ["rec1"]
+        assert await service.get_bases(base_ids=(base.base_id,)) == (base,)
+    rows = await database.rows(_cells(base, quote(change.result().field_id)))
+    assert [row["_id"] for row in rows] == ["rec1", "rec2"]
+    assert all(row["cell"] is not None for row in rows)
+    if type_name == "autoNumber":
+        assert [row["cell"] for row in rows] == [1, 2]
+
+
+async def test_a_filled_field_that_is_refused_in_the_end_takes_its_column_back(
+    service: SchemaService, base: Base, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_the_name() -> Awaitable[object]:
+        return service.create_field(
+            principal=principal(), base_id=base.base_id, table="Tasks", field=text_field("number")
+        )
+
+    _before_fill(monkeypatch, take_the_name)
+    with pytest.raises(FieldNameTaken):
+        await service.create_field(
+            principal=principal(), base_id=base.base_id, table="Tasks", field=FieldDraft("Number", "autoNumber")
+        )
+    (after,) = await service.get_bases(base_ids=(base.base_id,))
+    assert await _columns(database, base) == [field.field_id for field in after.tables[0].fields]
+    assert [field.name for field in after.tables[0].fields] == ["Name", "Notes", "number"]
+
+
+async def test_a_column_that_cannot_be_taken_back_is_in_nobodys_way(
+    service: SchemaService, base: Base, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ddl, "LOCK_TIMEOUT_MS", 5)
+    monkeypatch.setattr(ddl, "RELATION_LOCK_TIMEOUT_MS", 5)
+    monkeypatch.setattr(store, "PAUSE_S", 0.0001)
+    draft = FieldDraft("Number", "autoNumber")
+    async with database.transaction() as writer:
+        _before_fill(monkeypatch, lambda: writer.run(_insert(base), "rec1"))
+        with pytest.raises(ServiceUnavailable):
+            await service.create_field(principal=principal(), base_id=base.base_id, table="Tasks", field=draft)
+    assert await service.get_bases(base_ids=(base.base_id,)) == (base,)
+    assert len(await _columns(database, base)) == 3
+    field = await service.create_field(principal=principal(), base_id=base.base_id, table="Tasks", field=draft)
+    assert [row["cell"] for row in await database.rows(_cells(base, quote(field.field_id)))] == [1]

@@ -116,7 +116,7 @@ def test_decimal_signs_of_a_column(values: list[str], decimals: set[str]) -> Non
     assert possible_decimals(values) == decimals
 
 
-FIVE_PAST_EIGHT = datetime(2024, 3, 1, 8, 5)  # noqa: DTZ001 - the text names no zone
+FIVE_PAST_EIGHT = datetime(2024, 3, 1, 8, 5)
 
 
 @pytest.mark.parametrize(

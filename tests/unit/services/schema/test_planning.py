@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyat.foundation.errors import InvalidRequest
@@ -114,6 +114,7 @@ def test_a_full_table_takes_no_field() -> None:
     assert PLANNER.field(text_field("The last"), replace(full, fields=full.fields[1:])).name == "The last"
 
 
+@settings(deadline=None)
 @given(texts)
 def test_names_are_trimmed_storable_and_bounded(text: str) -> None:
     try:
@@ -139,6 +140,7 @@ def test_names_of_fields_are_compared_without_regard_to_case() -> None:
             field_name(text, ["Old"])
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(AIRTABLE_TYPES)) | texts, json_values | option_values, st.none() | texts)
 def test_whatever_is_asked_for_is_refused_or_can_be_stored(
     type_name: str, options: Any, description: str | None
@@ -180,6 +182,7 @@ def test_a_predecessor_is_a_link_to_the_same_table() -> None:
             settings_of({**SETTINGS, "predecessorFieldId": field_id}, TABLE)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*SETTINGS, "predecessorFieldId", "holidays", "isForwardOnly", "other"]), json_values)
 def test_date_dependency_settings_are_refused_or_can_be_stored(key: str, value: Any) -> None:
     try:

@@ -33,7 +33,9 @@ def test_operations_are_documented(operation: Operation) -> None:
     for schema in (operation.answer, operation.body, *(parameter.schema for parameter in operation.query)):
         if schema is not None:
             # Plain data, and a schema that validators accept.
-            jsonschema_rs.validator_for(orjson.loads(orjson.dumps(schema)))
+            validator = jsonschema_rs.validator_for(orjson.loads(orjson.dumps(schema)))
+            assert all(validator.is_valid(example) for example in schema.get("examples", ()))
+    assert operation.body is None or operation.body["examples"]
 
 
 def test_what_is_not_there_is_absent() -> None:

@@ -1,0 +1,248 @@
+"""Values through a real column and back: what `parse` stores, `json_sql` reads and `sort_sql` orders."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyat.foundation.db import Database
+from pyat.recordstore.fieldtypes import REGISTRY, find
+from pyat.recordstore.structure import Field
+from tests.support.field_values import (
+    EMPTY,
+    REFUSED,
+    UNKNOWN_CHOICE,
+    WRITABLE,
+    Case,
+    accepted_values,
+    corpus,
+    decoded,
+    make_field,
+    outcome,
+    seen,
+)
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+COLUMN = 'r."fld00000000000001"'
+CASES = [case for case in corpus() if case.expected not in (REFUSED, UNKNOWN_CHOICE)]
+NUMBER_TYPES = ("number", "currency", "percent", "duration", "rating")
+
+
+@pytest_asyncio.fixture
+async def connection(empty_postgres_url: str) -> AsyncIterator[Connection]:
+    """A connection with the session settings of the platform."""
+    database = await Database.open(empty_postgres_url, connections_max=1)
+    async with database.connection() as opened:
+        yield opened.raw
+    await database.close()
+
+
+Work: TypeAlias = Callable[[Connection], Awaitable[None]]
+
+
+@pytest.fixture
+def with_connection(empty_postgres_url: str) -> Iterator[Callable[[Work], None]]:
+    """Runs what it is given with such a connection, for tests that hypothesis calls many times."""
+    with asyncio.Runner() as runner:
+        database = runner.run(Database.open(empty_postgres_url, connections_max=1))
+
+        async def run(work: Work) -> None:
+            async with database.connection() as opened:
+                await work(opened.raw)
+
+        yield lambda work: runner.run(run(work))
+        runner.run(database.close())
+
+
+async def store(connection: Connection, field: Field, values: Sequence[Any]) -> None:
+    """A fresh relation `cells` of these stored values, in order of `_n`, with the system columns of any record."""
+    pg_type = find(field.type).pg_type
+    await connection.execute(
+        f'DROP TABLE IF EXISTS cells; CREATE TEMP TABLE cells ("fld00000000000001" {pg_type}, _n int8,'
+        " _created timestamptz, _modified timestamptz)"
+    )
+    await connection.executemany(
+        # The type is in the text, because drivers remember the types of a statement by its text.
+        f"INSERT INTO cells VALUES ($1::{pg_type}, $2, '2024-03-01T08:00:00Z', '2024-03-01T08:00:00.120Z')",
+        [(value, number) for number, value in enumerate(values)],
+    )
+
+
+async def read(connection: Connection, field: Field) -> list[str | None]:
+    """The JSON text of every stored cell, built as a part of a record's."""
+    sql = find(field.type).json_sql(field, COLUMN)
+    rows = await connection.fetch(f"SELECT 'x' || {sql} AS json FROM cells r ORDER BY _n")
+    return [None if row["json"] is None else row["json"][1:] for row in rows]
+
+
+async def stored_and_read(connection: Connection, field: Field, values: Sequence[Any]) -> list[str | None]:
+    """The JSON texts of these stored values."""
+    await store(connection, field, values)
+    return await read(connection, field)
+
+
+async def test_corpus(connection: Connection) -> None:
+    wrong = []
+    for case in CASES:
+        _, field, value = outcome(case)
+        [found] = await stored_and_read(connection, field, [value])
+        if not _agrees(case, found):
+            wrong.append(f"{case.id}: {found} instead of {case.expected}")
+    assert wrong == []
+
+
+def _agrees(case: Case, found: str | None) -> bool:
+    if found is None or case.expected == EMPTY:
+        return found is None and case.expected == EMPTY
+    if case.field.type in NUMBER_TYPES:
+        return found == case.expected  # the digits themselves: an integer must not be written as 1.0
+    return bool(decoded(case.field, found) == decoded(case.field, case.expected))
+
+
+@pytest.mark.parametrize("field", WRITABLE, ids=attrgetter("type"))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_what_is_written_is_read_back(
+    with_connection: Callable[[Work], None], field: Field, data: st.DataObject
+) -> None:
+    values = data.draw(st.lists(accepted_values(field), min_size=1, max_size=60))
+    kind = find(field.type)
+    stored = [kind.parse(value, field) for value in values]
+
+    async def check(connection: Connection) -> None:
+        found = await stored_and_read(connection, field, stored)
+        read_back = [decoded(field, text) for text in found]
+        assert read_back == [seen(field, item) for item in stored]
+        again = [kind.parse(item, field) for item in read_back if item is not None]
+        assert again == [item for item in stored if item is not None]
+
+    with_connection(check)
+
+
+def _order_key(field: Field, value: Any) -> Any:
+    """The order that `sort_sql` promises, in Python, for a value that is not blank."""
+    if field.type in ("singleSelect", "multipleSelects"):
+        places = {choice["id"]: place for place, choice in enumerate(field.options["choices"])}
+        return places[value] if isinstance(value, str) else [places[choice_id] for choice_id in value]
+    return (value.lower(), value) if isinstance(value, str) else value
+
+
+def _compare(field: Field, a: Any, b: Any) -> int:
+    blanks = (None, "\n") if field.type == "richText" else (None,)
+    if a in blanks or b in blanks:
+        return (b in blanks) - (a in blanks)
+    key_a, key_b = _order_key(field, a), _order_key(field, b)
+    return int(key_a > key_b) - int(key_a < key_b)
+
+
+@pytest.mark.parametrize("field", WRITABLE, ids=attrgetter("type"))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_order(with_connection: Callable[[Work], None], field: Field, data: st.DataObject) -> None:
+    kind = find(field.type)
+    letters = st.text("aAbBzZ019 _-", max_size=3)  # letters whose small forms no two versions of Unicode dispute
+    is_text = kind.pg_type == "text" and "Select" not in field.type
+    values = data.draw(st.lists(letters if is_text else accepted_values(field), min_size=2, max_size=40))
+    stored = [kind.parse(value, field) for value in values]
+    by_value = functools.cmp_to_key(functools.partial(_compare, field))
+    expected = sorted(range(len(stored)), key=lambda number: by_value(stored[number]))
+
+    async def check(connection: Connection) -> None:
+        await store(connection, field, stored)
+        keys = kind.sort_sql(field, COLUMN)
+        order = ", ".join(f"{key} ASC NULLS FIRST" for key in keys)
+        assert [row["_n"] for row in await connection.fetch(f"SELECT _n FROM cells r ORDER BY {order}, _n")] == expected
+        # As a cursor does it: every key goes out as text, and compares equal when it comes back.
+        for key, pg_type in zip(keys, kind.sort_pg_types(), strict=True):
+            same = f"count(*) FILTER (WHERE {key} IS NOT DISTINCT FROM ({key})::text::{pg_type})"
+            assert await connection.fetchval(f"SELECT {same} = count(*) FROM cells r")
+
+    with_connection(check)
+
+
+async def test_choices_that_are_gone_read_as_empty(connection: Connection) -> None:
+    choices = {"choices": [{"name": name} for name in "abcd"]}
+    ids = [f"sel{number:014}" for number in range(4)]
+    single, multiple = make_field("singleSelect", choices), make_field("multipleSelects", choices)
+    assert await stored_and_read(connection, single, [ids[0], "selGone", None]) == ['"a"', None, None]
+    cells = [
+        ["selGone"],
+        ["selGone", ids[1]],
+        [ids[1], "selGone", ids[0]],
+        ["selGone", *ids],
+        ["selGone"] * 5,
+        None,
+        [],
+    ]
+    found = [None, '["b"]', '["b","a"]', '["a","b","c","d"]', None, None, None]
+    assert await stored_and_read(connection, multiple, cells) == found
+    key = find("multipleSelects").sort_sql(multiple, COLUMN)[0]
+    keys = [row["key"] for row in await connection.fetch(f"SELECT {key} AS key FROM cells r ORDER BY _n")]
+    assert keys == [None, [1], [1, 0], [0, 1, 2, 3], None, None, None]
+    many = make_field("multipleSelects", {"choices": [{"name": f"choice {number}"} for number in range(300)]})
+    assert await stored_and_read(connection, many, [["selGone"], None, [], ["selGone", ids[2], ids[1]]]) == [
+        *(None, None, None),
+        '["choice 2","choice 1"]',
+    ]
+
+
+async def test_the_largest_select(connection: Connection) -> None:
+    options = {"choices": [{"name": f"{number} \"'\\ 北"} for number in range(10_000)]}
+    last = "sel00000000009999"
+    for field, cell, json in (
+        (make_field("singleSelect", options), last, '"9999 \\"\'\\\\ 北"'),
+        (make_field("multipleSelects", options), [last], '["9999 \\"\'\\\\ 北"]'),
+    ):
+        assert await stored_and_read(connection, field, [cell]) == [json]
+        key = find(field.type).sort_sql(field, COLUMN)[0]
+        assert await connection.fetchval(f"SELECT ({key})::text FROM cells r") in ("9999", "{9999}")
+
+
+US_DATE = {"type": "date", "options": {"dateFormat": {"name": "us"}}}
+
+
+async def test_system_times(connection: Connection) -> None:
+    created, modified = make_field("createdTime"), make_field("lastModifiedTime")
+    own = replace(modified, options={**modified.options, "referencedFieldIds": ["fldAAAAAAAAAAAAAA"]})
+    moment = datetime(999, 12, 31, 23, 59, 59, 5000, UTC)
+    for field, expected, date_expected in (
+        (created, '"2024-03-01T08:00:00.000Z"', '"2024-03-01"'),
+        (modified, '"2024-03-01T08:00:00.120Z"', '"2024-03-01"'),
+        (own, '"0999-12-31T23:59:59.005Z"', '"0999-12-31"'),
+    ):
+        assert await stored_and_read(connection, field, [moment]) == [expected]
+        as_date = replace(field, options={**field.options, **make_field("createdTime", {"result": US_DATE}).options})
+        assert await read(connection, as_date) == [date_expected]
+        [key] = find(field.type).sort_sql(field, COLUMN)
+        found = await connection.fetchval(f"SELECT {key} FROM cells r")
+        assert found.strftime("%M%S.%f") == ("5959.005000" if field is own else f"0000.{expected[21:24]}000")
+    assert find("createdTime").sort_sql(created, '"fld00000000000001"') == ("_created",)
+
+
+async def test_auto_numbers(connection: Connection) -> None:
+    field = make_field("autoNumber")
+    assert await stored_and_read(connection, field, [1, 2**53 + 1, None]) == ["1", "9007199254740993", None]
+
+
+async def test_answers_do_not_depend_on_how_a_server_writes_dates(connection: Connection) -> None:
+    await connection.execute("SET datestyle = 'German, DMY'; SET intervalstyle = 'iso_8601'")
+    day, moment = WRITABLE[12], WRITABLE[13]
+    assert (day.type, moment.type) == ("date", "dateTime")
+    assert await stored_and_read(connection, day, [date(2024, 3, 1)]) == ['"2024-03-01"']
+    stored = datetime(2024, 3, 1, 8, tzinfo=UTC)
+    assert await stored_and_read(connection, moment, [stored]) == ['"2024-03-01T08:00:00.000Z"']
+
+
+def test_every_type_is_covered() -> None:
+    covered = {field.type for field in WRITABLE} | {"autoNumber", "createdTime", "lastModifiedTime"}
+    assert covered == set(REGISTRY)

@@ -1,0 +1,1 @@
+"""Structure, field types and plans, without a database."""

@@ -1,0 +1,1 @@
+"""What field types take, refuse and store."""

@@ -1,0 +1,1 @@
+"""Tests of the repository itself: its import contracts, its rules, its set-up."""
