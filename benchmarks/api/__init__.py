@@ -1,0 +1,1 @@
+"""How fast the public records API is, beside a minimal web app over the same PostgreSQL."""
