@@ -152,7 +152,8 @@ def _gateway(
         else:
             upstream = RemoteUpstream(at[entry.name], session, resources.signer, settings=gateway_settings)
         routes.append(Route(entry.name, entry.operations(), upstream))
-    own = Health(GATEWAY, {"valkey": resources.cache.is_ready})
+    # Without Valkey the gateway goes on, only without limits.
+    own = Health(GATEWAY, {}, watched={"valkey": resources.cache.is_ready})
     remote = {name: at[name] for name in GATEWAY_NEEDS if name not in built}
 
     async def internal(scope: Scope) -> Response:

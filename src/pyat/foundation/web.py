@@ -8,7 +8,8 @@ which does the same after it has checked the signed identity that the gateway se
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
@@ -35,6 +36,8 @@ from pyat.foundation.query import Query
 _log = structlog.get_logger("web")
 
 JSON_TYPE = "application/json; charset=utf-8"
+CLIENT_HEADER = "x-pyat-client"
+"""The caller's network address, as the gateway tells it to a service in another process."""
 BODY_BYTES_MAX = 6 * 1024 * 1024
 BODY_TIME_S = 60.0
 ANSWER_TIME_S = 90.0
@@ -122,7 +125,7 @@ class Router:
         self._root = _Node()
         for operation in operations:
             node, names = self._root, []
-            for segment in operation.path.split("/")[1:]:
+            for segment in operation.path.rstrip("/").split("/")[1:]:
                 node = node.child(segment)
                 if segment.startswith("{"):
                     names.append(segment[1:-1].partition(":")[0])
@@ -135,6 +138,8 @@ class Router:
             parts = raw_path.decode("ascii").rstrip("/").split("/")
         except UnicodeDecodeError:
             raise RouteNotFound from None
+        if parts[0]:  # no path at all, such as the `*` of OPTIONS
+            raise RouteNotFound
         allowed: set[str] = set()
         found = _find(self._root, parts, 1, [], method, allowed)
         if found is not None:
@@ -270,8 +275,8 @@ async def answer(match: Match, request: Request, handlers: Handlers, *, service:
     operation = match.operation
     request.scope["path_params"] = match.parameters
     started_s = time.perf_counter()
-    in_flight = telemetry.IN_FLIGHT.labels(service)
-    in_flight.inc()
+    meters = _meters(service, operation.name)
+    meters.in_flight.inc()
     try:
         async with asyncio.timeout(ANSWER_TIME_S):
             response = await handlers[operation.name](request)
@@ -287,10 +292,34 @@ async def answer(match: Match, request: Request, handlers: Handlers, *, service:
         )
         response = error_response(ServerError())
     finally:
-        in_flight.dec()
-    telemetry.REQUEST_SECONDS.labels(service, operation.name).observe(time.perf_counter() - started_s)
-    telemetry.REQUESTS.labels(service, operation.name, response.status_code).inc()
+        meters.in_flight.dec()
+    meters.seconds.observe(time.perf_counter() - started_s)
+    meters.count(response.status_code)
     return response
+
+
+class _Meters:
+    """The metrics of one operation; finding them by their labels each time would take a lock and build strings."""
+
+    __slots__ = ("_by_status", "_labels", "in_flight", "seconds")
+
+    def __init__(self, service: str, operation: str) -> None:
+        self.in_flight = telemetry.IN_FLIGHT.labels(service)
+        self.seconds = telemetry.REQUEST_SECONDS.labels(service, operation)
+        self._labels = (service, operation)
+        self._by_status: dict[int, Any] = {}
+
+    def count(self, status: int) -> None:
+        """One more answer with this status."""
+        counter = self._by_status.get(status)
+        if counter is None:
+            counter = self._by_status[status] = telemetry.REQUESTS.labels(*self._labels, status)
+        counter.inc()
+
+
+@cache
+def _meters(service: str, operation: str) -> _Meters:
+    return _Meters(service, operation)
 
 
 HealthCheck = Callable[[], Awaitable[bool]]
@@ -298,21 +327,26 @@ HealthCheck = Callable[[], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Named checks of one service; all must hold for it to be ready."""
+    """Named checks of one service; all `checks` must hold for it to be ready.
+
+    `watched` are shown beside them: what the service can go on without, such as Valkey for rate limits.
+    """
 
     service: str
     checks: Mapping[str, HealthCheck]
+    watched: Mapping[str, HealthCheck] = field(default_factory=dict)
 
     async def report(self) -> dict[str, Any]:
         """`{"service", "ready", "checks": {name: bool}, "latency_ms"}`."""
         started_s = time.perf_counter()
-        names = list(self.checks)
-        answers = await asyncio.gather(*(self.checks[name]() for name in names), return_exceptions=True)
-        results = [answer is True for answer in answers]  # a check that fails is a check that does not hold
+        every = {**self.checks, **self.watched}
+        answers = await asyncio.gather(*(check() for check in every.values()), return_exceptions=True)
+        # A check that fails is a check that does not hold.
+        results = {name: answer is True for name, answer in zip(every, answers, strict=True)}
         return {
             "service": self.service,
-            "ready": all(results),
-            "checks": dict(zip(names, results, strict=True)),
+            "ready": all(results[name] for name in self.checks),
+            "checks": results,
             "latency_ms": round((time.perf_counter() - started_s) * 1000, 2),
         }
 
@@ -339,7 +373,10 @@ class ServiceApp:
     async def _respond(self, request: Request) -> Response:
         try:
             match = self._router.match(request.method, request.scope["raw_path"])
-            state: dict[str, Any] = {"request_id": request.headers.get("x-request-id", "")}
+            state: dict[str, Any] = {
+                "request_id": request.headers.get("x-request-id", ""),
+                "client": request.headers.get(CLIENT_HEADER, ""),
+            }
             request.scope["state"] = state
             if not match.operation.is_public:
                 state["principal"] = self._signer.verify(request.headers.get(HEADER, ""))

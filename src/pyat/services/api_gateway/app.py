@@ -24,7 +24,7 @@ from pyat.foundation.service import Resources
 from pyat.foundation.telemetry import REQUEST_SECONDS, REQUESTS
 from pyat.foundation.web import BODY_BYTES_MAX, Operation, Router, error_response
 from pyat.services.api_gateway.contract import Document, Page, Route, Upstream
-from pyat.services.api_gateway.routes import CORS_HEADERS, Sender, bounded, request_id, wants_gzip
+from pyat.services.api_gateway.routes import CORS_HEADERS, Sender, bounded, discard, request_id, wants_gzip
 from pyat.services.api_gateway.service.limits import Headers, Limits, rates_of
 from pyat.services.api_gateway.service.principals import Principals
 from pyat.services.api_gateway.settings import GatewaySettings
@@ -161,6 +161,9 @@ class Gateway:
         declared = headers.get(b"content-length")
         if declared is not None:
             if not declared.isdigit() or int(declared) > BODY_BYTES_MAX:
+                # A client that asked first has sent nothing yet, and reads our answer.
+                if b"expect" not in headers:
+                    await discard(receive)
                 raise BodyTooLarge
         elif b"transfer-encoding" in headers:
             receive = bounded(receive, BODY_BYTES_MAX)

@@ -1,6 +1,7 @@
 """The outer side of the gateway: what it takes from a request, and how an answer goes out."""
 
 import asyncio
+import contextlib
 import itertools
 import zlib
 from collections.abc import Iterable
@@ -36,6 +37,10 @@ ANSWER_HEADERS: Final = (
     (b"vary", b"Accept-Encoding"),
 )
 """What every answer carries (wire reference, section 1.5)."""
+
+DISCARDED_BYTES_MAX: Final = 64 * 1024 * 1024
+DISCARD_TIME_S: Final = 5.0
+"""How much of a refused body is read, and for how long, so that its sender gets to read the answer."""
 
 _COMPRESSIBLE: Final = (b"application/json", b"text/", b"application/javascript", b"application/xml", b"image/svg+xml")
 _COMPRESS_APART_BYTES: Final = 256 * 1024
@@ -77,10 +82,24 @@ def bounded(receive: Receive, bytes_max: int) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > bytes_max:
+            if message.get("more_body"):
+                await discard(receive)
             raise BodyTooLarge
         return message
 
     return receive_bounded
+
+
+async def discard(receive: Receive) -> None:
+    """Read the rest of a body that is refused, within bounds: a client that is still sending would miss the answer."""
+    left = DISCARDED_BYTES_MAX
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_TIME_S):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body"):
+                    return
+                left -= len(message["body"])
 
 
 class Sender:

@@ -63,7 +63,7 @@ class GatewaySettings(Settings):
         default=1,
         ge=1,
         le=9,
-        description="zlib's level: 1 makes JSON four times smaller, 6 five times at three times the cost.",
+        description="zlib's level: 1 makes JSON four times smaller, 6 five times at twice the cost.",
     )
     upstream_connect_timeout_s: float = Field(
         default=2.0, gt=0, le=60, description="Longest wait for a connection to a service in another process."

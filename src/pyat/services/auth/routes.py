@@ -266,6 +266,6 @@ def _moment(body: Mapping[str, Any], key: str) -> datetime | None:
 
 
 def _client(request: Request) -> str:
-    """The caller's network address: told by the gateway, in this process or in its header to another one."""
-    address: str | None = request.scope["state"].get("client")
-    return request.headers.get("x-pyat-client", "") if address is None else address
+    """The caller's network address, as the gateway saw it."""
+    address: str = request.scope["state"].get("client", "")
+    return address

@@ -28,7 +28,7 @@ class AuthSettings(Settings):
         "for machines where 2 GiB for each login is too much.",
     )
     argon2_passes: int = Field(
-        default=3, ge=1, le=100, description="Passes over that memory (RFC 9106). A check takes about 0.1 s."
+        default=3, ge=1, le=100, description="Passes over that memory (RFC 9106). A check takes 0.1 to 0.2 s."
     )
     argon2_lanes: int = Field(
         default=1,
@@ -46,7 +46,7 @@ class AuthSettings(Settings):
         default=32,
         ge=1,
         le=10_000,
-        description="Password checks that may wait for their turn, about two seconds' worth; further ones are answered 503.",
+        description="Password checks that may wait for their turn, about three seconds' worth; further ones are answered 503.",
     )
     login_attempts_max: int = Field(
         default=10,

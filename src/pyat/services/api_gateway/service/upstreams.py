@@ -142,7 +142,7 @@ class RemoteUpstream:
             if name not in _NOT_SENT_ON and name not in dropped and not name.startswith(_OURS)
         ]
         headers.append((REQUEST_ID_HEADER, state["request_id"]))
-        headers.append(("x-pyat-client", state["client"]))
+        headers.append((web.CLIENT_HEADER, state["client"]))
         headers.append((DEADLINE_HEADER, self._timeout_ms))
         if not match.operation.is_public:
             headers.append((HEADER, self._signer.sign(state["principal"], request_id=state["request_id"])))
