@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform as machine
 import random
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.api.yardstick import COLUMNS, CREATE_TABLE, new_row_id, value_of
+from benchmarks.results import keep
 from pyat.assembly.servers import EmbeddedPostgres
 from tests.acceptance.platform import Platform, free_port
 from tests.acceptance.support import call
@@ -33,7 +33,6 @@ from tests.acceptance.support import call
 SEED = 20_261_123
 STATUSES = ("Todo", "In progress", "In review", "Done")
 BUDGETS = {"list 100": 0.5, "get 1": 0.5, "create 1": 0.35, "create 10": 0.35, "update 10": 0.35}
-RESULTS = Path(__file__).parent / "results"
 
 
 def make_rows(count: int) -> list[dict[str, Any]]:
@@ -224,7 +223,8 @@ def main() -> None:
                 yardstick.wait()
     show(console, results)
     if chosen.record:
-        keep(results, chosen)
+        names = ("seconds", "repetitions", "connections", "rows")
+        keep(Path(__file__).parent, results, {name: getattr(chosen, name) for name in names})
 
 
 def compare(sides: tuple[Side, Side], chosen: argparse.Namespace, progress: Progress) -> dict[str, dict[str, Any]]:
@@ -279,21 +279,6 @@ def show(console: Console, results: dict[str, dict[str, Any]]) -> None:
             f"{ours['p99_ms']:.1f} / {theirs['p99_ms']:.1f}",
         )
     console.print(table)
-
-
-def keep(results: dict[str, dict[str, Any]], chosen: argparse.Namespace) -> None:
-    """Results with machine, date and commit."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    RESULTS.mkdir(exist_ok=True)
-    day = datetime.now(UTC).date().isoformat()
-    document = {
-        "date": day,
-        "commit": commit.stdout.strip(),
-        "machine": f"{os.cpu_count()} cores, {machine.system()} {machine.machine()}, Python {machine.python_version()}",
-        "settings": {name: getattr(chosen, name) for name in ("seconds", "repetitions", "connections", "rows")},
-        "results": results,
-    }
-    (RESULTS / f"{day}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
