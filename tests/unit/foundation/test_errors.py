@@ -2,7 +2,6 @@
 
 import importlib
 import pkgutil
-import string
 from typing import Any
 
 import orjson
@@ -21,6 +20,7 @@ from pyat.foundation.errors import (
     rebuild,
 )
 from pyat.foundation.web import error_response
+from tests.support.errors import sample
 
 for _module in pkgutil.walk_packages(pyat.__path__, "pyat."):
     if _module.name.rpartition(".")[2] in {"contract", "errors", "outgoing"}:
@@ -29,14 +29,9 @@ for _module in pkgutil.walk_packages(pyat.__path__, "pyat."):
 OURS = [error for error in AppError.all() if error.__module__.startswith("pyat.")]
 
 
-def _fields(error: type[AppError]) -> list[str]:
-    return [name for _, name, _, _ in string.Formatter().parse(error.template or "") if name]
-
-
 @pytest.mark.parametrize("error", OURS, ids=lambda error: error.code)
 def test_every_error_survives_the_way_to_another_process(error: type[AppError]) -> None:
-    details: dict[str, Any] = {name: f"<{name}> {{x}} 'é'" for name in _fields(error)}
-    raised = error(**details)
+    raised = sample(error, "{x} 'é' <y>")
     arrived = rebuild(raised.code, orjson.loads(orjson.dumps(raised.details)))
     assert type(arrived) is error
     assert arrived.details == raised.details
@@ -45,11 +40,13 @@ def test_every_error_survives_the_way_to_another_process(error: type[AppError]) 
 
 
 @pytest.mark.parametrize("error", OURS, ids=lambda error: error.code)
-def test_every_error_has_an_error_status_a_sentence_about_itself_and_one_of_the_two_shapes(error: type[AppError]) -> None:
+def test_every_error_has_an_error_status_a_sentence_about_itself_and_one_of_the_two_shapes(
+    error: type[AppError],
+) -> None:
     assert 400 <= error.status <= 599
     assert (error.__doc__ or "").strip().endswith(".")
     assert error.code == error.code.upper()
-    content = orjson.loads(error(**dict.fromkeys(_fields(error), "x")).body())["error"]
+    content = orjson.loads(sample(error).body())["error"]
     if error.is_bare:
         assert content == error.wire_type
     else:

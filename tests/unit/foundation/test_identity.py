@@ -3,13 +3,13 @@
 import base64
 import dataclasses
 import string
+import time
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyat.foundation import identity
 from pyat.foundation.errors import AuthenticationRequired
 from pyat.foundation.identity import LIFETIME_S, Principal, Signer
 from pyat.foundation.ids import BaseId, TenantId, TokenId, UserId
@@ -61,7 +61,9 @@ def test_what_nobody_signed_is_refused(header: str) -> None:
 def test_one_changed_character_is_refused(data: st.DataObject) -> None:
     header = Signer(KEY).sign(PRINCIPAL, request_id="r")
     at = data.draw(st.integers(0, len(header) - 1))
-    other = data.draw(st.sampled_from(string.ascii_letters + string.digits + ".").filter(lambda sign: sign != header[at]))
+    other = data.draw(
+        st.sampled_from(string.ascii_letters + string.digits + ".").filter(lambda sign: sign != header[at])
+    )
     with pytest.raises(AuthenticationRequired):
         Signer(KEY).verify(header[:at] + other + header[at + 1 :])
 
@@ -90,10 +92,10 @@ def test_another_installations_signature_is_refused() -> None:
 
 def test_an_identity_ends_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     header = Signer(KEY).sign(PRINCIPAL, request_id="r")
-    now = identity.time.time()
-    monkeypatch.setattr(identity.time, "time", lambda: now + LIFETIME_S - 2)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + LIFETIME_S - 2)
     assert Signer(KEY).verify(header) == PRINCIPAL
-    monkeypatch.setattr(identity.time, "time", lambda: now + LIFETIME_S + 2)
+    monkeypatch.setattr(time, "time", lambda: now + LIFETIME_S + 2)
     with pytest.raises(AuthenticationRequired):
         Signer(KEY).verify(header)
 

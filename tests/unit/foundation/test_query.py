@@ -94,7 +94,9 @@ def test_an_equals_sign_in_a_value_is_part_of_it() -> None:
     assert Query(b"filterByFormula={a}='b=c'").text("filterByFormula") == "{a}='b=c'"
 
 
-@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("TRUE", True), ("false", False), ("0", False)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("1", True), ("TRUE", True), ("false", False), ("0", False)]
+)
 def test_booleans_have_two_spellings_each(text: str, value: bool) -> None:
     assert Query(f"flag={text}".encode()).flag("flag") is value
 
@@ -158,6 +160,8 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
 
 @given(st.dictionaries(st.text(alphabet="abc[]0%&=+ é"), _values, max_size=5))
 def test_keys_that_are_no_lists_are_names_as_they_stand(values: dict[str, str]) -> None:
-    odd = {key: value for key, value in values.items() if key and not key.isalpha() and "]" not in key and "[" not in key}
+    odd = {
+        key: value for key, value in values.items() if key and not key.isalpha() and "]" not in key and "[" not in key
+    }
     query = Query("&".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in odd.items()).encode())
     assert {key: query.text(key) for key in odd} == odd

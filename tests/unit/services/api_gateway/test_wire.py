@@ -9,7 +9,7 @@ from starlette.types import Message
 
 from pyat.foundation.errors import BodyTooLarge
 from pyat.foundation.web import ready_json
-from pyat.services.api_gateway.routes import Sender, bounded, request_id, wants_gzip
+from pyat.services.api_gateway.routes import DISCARDED_BYTES_MAX, Sender, bounded, discard, request_id, wants_gzip
 from pyat.services.api_gateway.service.limits import rates_of
 from pyat.services.api_gateway.settings import GatewaySettings
 from pyat.services.api_gateway.store import Rates
@@ -48,14 +48,32 @@ def test_gzip_is_used_only_for_those_who_ask(header: bytes, is_wanted: bool) -> 
     assert wants_gzip(header) is is_wanted
 
 
-async def test_a_body_of_unknown_length_is_bounded() -> None:
+async def test_a_body_of_unknown_length_is_bounded_and_its_rest_is_read() -> None:
+    left = 50
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": b"12345", "more_body": True}
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": b"12345", "more_body": left > 0}
 
     guarded = bounded(receive, 10)
     assert [len((await guarded())["body"]) for _ in range(2)] == [5, 5]
     with pytest.raises(BodyTooLarge):
         await guarded()
+    # A client that still sends would never see why it was refused.
+    assert left == 0
+
+
+async def test_reading_the_rest_of_a_refused_body_ends() -> None:
+    sent = 0
+
+    async def receive() -> Message:
+        nonlocal sent
+        sent += 1024 * 1024
+        return {"type": "http.request", "body": b"x" * 1024 * 1024, "more_body": True}
+
+    await discard(receive)
+    assert sent == DISCARDED_BYTES_MAX
 
 
 async def _sent(response: Response, *, is_gzip_wanted: bool = True) -> tuple[list[tuple[bytes, bytes]], bytes]:
