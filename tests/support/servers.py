@@ -131,13 +131,13 @@ class _Server:
         """Kill it without warning and wait until it is gone."""
         self._end(signal.SIGKILL)
 
-    def pause(self) -> None:
-        """Let it hang: connections stay open, nothing is answered, until `resume`."""
-        os.kill(self.pid, signal.SIGSTOP)
+    def pause(self, pid: int | None = None) -> None:
+        """Let it (or one of its own processes) hang: connections stay open, nothing is answered, until `resume`."""
+        os.kill(pid or self.pid, signal.SIGSTOP)
 
-    def resume(self) -> None:
+    def resume(self, pid: int | None = None) -> None:
         """Go on after `pause`."""
-        os.kill(self.pid, signal.SIGCONT)
+        os.kill(pid or self.pid, signal.SIGCONT)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:

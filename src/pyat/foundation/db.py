@@ -23,14 +23,13 @@ Row: TypeAlias = Mapping[str, Any]
 
 CONNECTION_LOST = (
     pg.PostgresConnectionError,
-    pg.InterfaceError,
     pg.InternalClientError,  # the protocol's state after a connection broke at an unlucky moment
     pg.AdminShutdownError,
     pg.CrashShutdownError,
     pg.CannotConnectNowError,
-    pg.TooManyConnectionsError,
+    pg.InsufficientResourcesError,  # connections, memory, disk
     pg.QueryCanceledError,
-    pg.DiskFullError,
+    pg.ReadOnlySQLTransactionError,  # a standby, just before or after it takes over
     ConnectionError,
     TimeoutError,
     asyncio.IncompleteReadError,
@@ -116,6 +115,13 @@ def _unavailable(error: Exception) -> ServiceUnavailable:
     return ServiceUnavailable()
 
 
+def _is_lost(raw: Any) -> bool:
+    try:
+        return bool(raw.is_closed())
+    except pg.InterfaceError:  # the pool has taken it back, because it broke
+        return True
+
+
 async def _reset(connection: Any) -> None:
     # asyncpg's default costs a round trip for each release; we set nothing on a session, so there is nothing to undo.
     if connection.is_in_transaction():
@@ -170,7 +176,7 @@ class Database:
                 **options,
             )
         except (*CONNECTION_LOST, OSError) as error:
-            raise ServiceUnavailable from error
+            raise _unavailable(error) from error
         opened = cls(pool, timeout_s=timeout_s)
         # The pool itself keeps no connection when idle: it would log a trace for each attempt to restore one.
         try:
@@ -200,11 +206,13 @@ class Database:
                 yield Connection(raw)
             except pg.InterfaceError as error:
                 # asyncpg's word for a closed connection, but also for wrong use of an open one, which is our fault.
-                if raw.is_closed():
+                if _is_lost(raw):
                     raise _unavailable(error) from error
                 raise
             finally:
                 await self._pool.release(raw)
+        except RETRIABLE:  # one of them is an InternalClientError
+            raise
         except CONNECTION_LOST as error:
             raise _unavailable(error) from error
 

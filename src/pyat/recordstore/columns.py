@@ -47,8 +47,9 @@ def record_json(table: Table, *, by_id: bool, fields: Sequence[Field] | None = N
 def _record_json(fields: Sequence[Field], *, by_id: bool) -> str:
     cells = [_cell(field, by_id=by_id) for field in fields]
     inner = f"ltrim({_concat(cells)}, ',')" if cells else "''"
-    created = "substr(to_json(r._created)::text, 2, 19)"
-    return f"""'{{"id":"' || r._id || '","createdTime":"' || {created} || '.000Z","fields":{{' || {inner} || '}}}}'"""
+    # The cut text begins with its quotation mark and ends after the seconds, which is all there is of a created time.
+    created = "to_json(r._created)::text::varchar(20)"
+    return f"""'{{"id":"' || r._id || '","createdTime":' || {created} || '.000Z","fields":{{' || {inner} || '}}}}'"""
 
 
 def _cell(field: Field, *, by_id: bool) -> str:

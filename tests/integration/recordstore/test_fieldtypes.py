@@ -153,7 +153,7 @@ def test_order(with_connection: Callable[[Work], None], field: Field, data: st.D
     letters = st.text("aAbBzZ019 _-", max_size=3)  # letters whose small forms no two versions of Unicode dispute
     is_text = kind.pg_type == "text" and "Select" not in field.type
     values = data.draw(st.lists(letters if is_text else accepted_values(field), min_size=2, max_size=40))
-    stored = [kind.parse(value, field) for value in values]
+    stored = [*(kind.parse(value, field) for value in values), None]  # the last cell was never written
     by_value = functools.cmp_to_key(functools.partial(_compare, field))
     expected = sorted(range(len(stored)), key=lambda number: by_value(stored[number]))
 

@@ -64,7 +64,8 @@ class TextConverter(Converter):
     def convert(self, cells: Sequence[str]) -> Converted:
         refused: dict[str, str] = {}
         joined = _SEPARATOR.join(cells)
-        if joined.count(_SEPARATOR) >= len(cells) or max(map(len, cells)) > TEXT_LENGTH_MAX:
+        is_long = len(joined) > TEXT_LENGTH_MAX and max(map(len, cells)) > TEXT_LENGTH_MAX
+        if is_long or joined.count(_SEPARATOR) >= len(cells):
             for cell in cells:
                 if _SEPARATOR in cell:
                     refused[cell] = "holds a NUL character"
