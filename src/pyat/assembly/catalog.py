@@ -3,13 +3,18 @@
 Modules are named and imported when needed, so that a process imports only what it runs.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pyat.foundation.service import Peers, Resources, Service
-from pyat.foundation.web import Operation
+import pyat
+
+if TYPE_CHECKING:  # the supervisor's plan is made without what a service needs
+    from pyat.foundation.service import Peers, Resources, Service
+    from pyat.foundation.web import Operation
 
 GATEWAY = "api_gateway"
 GATEWAY_PORT = 8080
@@ -34,12 +39,12 @@ class Entry:
         found: type[Any] = getattr(import_module(f"{self.package}.contract"), self.contract)
         return found
 
-    def operations(self) -> tuple[Operation, ...]:
+    def operations(self) -> "tuple[Operation, ...]":
         """The public operations, without building the service."""
         found: tuple[Operation, ...] = import_module(f"{self.package}.routes").OPERATIONS
         return found
 
-    def build(self, resources: Resources, peers: Peers) -> Service:
+    def build(self, resources: "Resources", peers: "Peers") -> "Service":
         """The service itself."""
         builder: Callable[[Resources, Peers], Service] = import_module(f"{self.package}.app").build
         return builder(resources, peers)
@@ -55,6 +60,15 @@ CATALOG = (
 BY_NAME = {entry.name: entry for entry in CATALOG}
 GATEWAY_NEEDS = tuple(entry.name for entry in CATALOG)
 NAMES = (GATEWAY, *BY_NAME)
+
+
+def preparation_stamp() -> str:
+    """Changes whenever a start has something to prepare: another version of ours, other migrations."""
+    digest = hashlib.sha256(pyat.__version__.encode())
+    services = Path(pyat.__file__).parent / "services"
+    for file in sorted(services.glob("*/migrations/*.sql")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def port_of(name: str, *, public_port: int = GATEWAY_PORT) -> int:

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import NoReturn
 
-from pyat.assembly.catalog import CATALOG, GATEWAY, GATEWAY_NEEDS, Entry, port_of
+from pyat.assembly.catalog import CATALOG, GATEWAY, GATEWAY_NEEDS, Entry, port_of, preparation_stamp
 from pyat.assembly.home import Home
 from pyat.assembly.supervise import PLAN_VARIABLE, Application, Plan
 from pyat.foundation.settings import PlatformSettings
@@ -43,12 +43,10 @@ def _service(entry: Entry, port: int) -> list[str]:
 
 def make(settings: PlatformSettings, *, workers: int, is_many: bool) -> Plan:
     """The plan for these settings."""
-    from pyat.assembly.prepare import stamp
-
     home = Home(settings.home)
     is_embedded = settings.database_url is None
     # An external database may be another one than last time, so it is looked at every time.
-    is_prepared = is_embedded and (home.postgres / "data").exists() and home.prepared() == stamp()
+    is_prepared = is_embedded and (home.postgres / "data").exists() and home.prepared() == preparation_stamp()
     mode = "processes" if is_many else "workers" if workers > 1 else "one-process"
     return Plan(
         home=str(home.path),

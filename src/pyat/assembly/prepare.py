@@ -7,8 +7,7 @@ import asyncio
 import hashlib
 import secrets
 
-from pyat import __version__
-from pyat.assembly.catalog import BY_NAME, CATALOG
+from pyat.assembly.catalog import BY_NAME, CATALOG, preparation_stamp
 from pyat.assembly.home import Home
 from pyat.assembly.process import build_local, open_resources
 from pyat.assembly.sample import BASE_NAME, TABLES, make_sample
@@ -29,12 +28,6 @@ DEFAULT_EMAIL = "admin@example.com"
 def all_migrations() -> tuple[migrations.Migration, ...]:
     """Of every service, in the catalogue's order."""
     return tuple(found for entry in CATALOG for found in migrations.find(entry.name, entry.package))
-
-
-def stamp() -> str:
-    """Changes whenever a start has something to prepare: another version, other migrations."""
-    parts = [__version__, *(migration.checksum for migration in all_migrations())]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 async def migrate(database: Database) -> tuple[migrations.Migration, ...]:
@@ -100,7 +93,7 @@ async def run() -> None:
             built["schema"].implementation,
             built["airtable_gateway"].implementation,
         )
-    home.keep_prepared(stamp())
+    home.keep_prepared(preparation_stamp())
 
 
 def main() -> None:

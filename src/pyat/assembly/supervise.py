@@ -104,10 +104,15 @@ class Supervisor:
         self._home.lock()
         try:
             self._listen()
-            self._start_servers()
-            self._prepare()
-            for application in self._applications:
-                self._start(application)
+            self._set_addresses()
+            if self._plan.prepare is None:
+                # Loading its libraries takes the application longer than PostgreSQL takes to start, so both begin now.
+                self._start_applications()
+                self._start_servers()
+            else:
+                self._start_servers()
+                self._prepare(self._plan.prepare)
+                self._start_applications()
             if self._wait_until_ready():
                 self._is_ready = True
                 self._announce()
@@ -137,24 +142,30 @@ class Supervisor:
                 ) from error
             self._listeners[application.port] = listener
 
-    def _start_servers(self) -> None:
+    def _set_addresses(self) -> None:
+        """Tell every child, through our environment, where the servers are or will be."""
         environment = os.environ
         environment["PYAT_HOME"] = str(self._home.path)
         if self._postgres is not None:
-            self._postgres.start()
             environment["PYAT_DATABASE_URL"] = self._postgres.url
         if self._valkey is not None:
-            self._valkey.start()
             environment["PYAT_VALKEY_URL"] = self._valkey.url
         environment.setdefault("PYAT_INTERNAL_KEY", self._home.secrets()["internal_key"])
 
-    def _prepare(self) -> None:
+    def _start_servers(self) -> None:
+        for server in (self._postgres, self._valkey):
+            if server is not None:
+                server.start()
+
+    def _start_applications(self) -> None:
+        for application in self._applications:
+            self._start(application)
+
+    def _prepare(self, argv: list[str]) -> None:
         """Migrations and first start, in a process that ends before the platform starts."""
-        if self._plan.prepare is None:
-            return
         log_path = self._home.path / "logs" / "prepare.log"
         with log_path.open("ab") as log:
-            finished = subprocess.run(self._plan.prepare, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+            finished = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
         if finished.returncode != 0:
             raise HomeError(f"The database could not be prepared (log: {log_path}): {last_lines(log_path)}")
 

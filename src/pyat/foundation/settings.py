@@ -6,7 +6,7 @@ Every setting is an environment variable `PYAT_<NAME>`; one that may hold a secr
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
@@ -79,5 +79,7 @@ class PlatformSettings(Settings):
     )
     database_pool_max: int = Field(default=8, ge=2, le=200, description="PostgreSQL connections of one process.")
     database_timeout_s: float = Field(default=30.0, gt=0, description="Longest a statement of a request may run.")
-    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe lines that are logged."
+    )
     log_requests: bool = Field(default=False, description="One log line for every request (costs about 25 µs each).")
