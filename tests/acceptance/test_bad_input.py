@@ -1,6 +1,8 @@
 """Bad input over real HTTP: Airtable's status and error type for each, and nothing is written."""
 
+import contextlib
 import json
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -404,3 +406,15 @@ def new_token(target: Target, **wanted: Any) -> dict[str, Any]:
     assert answer.status == 200, answer.body
     made: dict[str, Any] = answer.body
     return made
+
+
+def test_a_head_without_end_is_cut_off(platform: Platform) -> None:
+    with socket.create_connection(("127.0.0.1", platform.port), timeout=10) as connection:
+        connection.sendall(b"GET /v0/meta/whoami HTTP/1.1\r\nhost: x\r\n")
+        answer = b""
+        with contextlib.suppress(OSError):
+            for number in range(4_000):
+                connection.sendall(f"x-filler-{number}: ".encode() + b"x" * 1_000 + b"\r\n")
+            answer = connection.recv(1_000)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+    assert call("GET", f"{platform.url}/health/live").status == 200

@@ -13,16 +13,21 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+import asyncpg
 import structlog
 import uvicorn
 import uvloop
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pyat import __version__
 from pyat.assembly.catalog import BY_NAME, CATALOG, GATEWAY, GATEWAY_NEEDS, NAMES, port_of
+from pyat.assembly.embedded.errors import HomeError
+from pyat.assembly.http import BoundedProtocol
 from pyat.assembly.parent import LISTEN_VARIABLE, watch_parent
 from pyat.foundation import rpc
 from pyat.foundation.cache import Bus, Cache
@@ -40,6 +45,10 @@ _log = structlog.get_logger("process")
 STOP_AFTER_S = 5
 """How long running requests may take to finish when the process is told to stop."""
 DATABASE_WAIT_S = 30.0
+"""How long a database may take to answer: it may be starting, or be recovering from a crash."""
+LISTEN_BACKLOG = 2048
+HEAD_BYTES_MAX = 2 * 1024 * 1024
+"""Of a request line and headers; beyond it the connection is closed. The gateway answers 414 and 431 far below."""
 KEEP_ALIVE_S = 75
 """Longer than any client of ours keeps an unused connection; see `rpc.IDLE_CONNECTION_S`."""
 
@@ -68,18 +77,31 @@ async def open_resources(settings: PlatformSettings) -> AsyncIterator[Resources]
 
 async def _open_database(settings: PlatformSettings) -> Database:
     assert settings.database_url is not None, "checked by the caller"
+    url = settings.database_url.get_secret_value()
     deadline_s = asyncio.get_running_loop().time() + DATABASE_WAIT_S
     while True:
         try:
             return await Database.open(
-                settings.database_url.get_secret_value(),
-                connections_max=settings.database_pool_max,
-                timeout_s=settings.database_timeout_s,
+                url, connections_max=settings.database_pool_max, timeout_s=settings.database_timeout_s
             )
-        except ServiceUnavailable:
+        except ServiceUnavailable as error:
             if asyncio.get_running_loop().time() > deadline_s:
-                raise
+                raise unreachable("PostgreSQL", url, "PYAT_DATABASE_URL", error.__cause__ or error) from error
             await asyncio.sleep(0.1)
+        except (asyncpg.PostgresError, OSError, ValueError) as error:
+            # It answered, and refuses; or there is no such host, or the address is none. Waiting does not help.
+            raise unreachable("PostgreSQL", url, "PYAT_DATABASE_URL", error) from error
+
+
+def unreachable(server: str, url: str, setting: str, cause: BaseException) -> HomeError:
+    """The sentence for a server that cannot be used; names where it is looked for, without the password."""
+    try:
+        place = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        place = ""
+    reason = " ".join(str(cause).split()) or type(cause).__name__
+    where = f" at {place}" if place else ""
+    return HomeError(f"{server}{where} cannot be used ({reason}): start it there, or correct {setting}.")
 
 
 def build_local(resources: Resources, names: Sequence[str] = tuple(BY_NAME)) -> dict[str, Service]:
@@ -249,38 +271,97 @@ def _services(resources: Resources, built: Mapping[str, Service]) -> ASGIApp:
     return app
 
 
+class _BoundedHead(HttpToolsProtocol):
+    """uvicorn's protocol with an end to how much of a request's head it keeps; the gateway's own limit is lower."""
+
+    _head_bytes = 0
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if self._fits(len(url)):
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._fits(len(name) + len(value)):
+            super().on_header(name, value)
+
+    def _fits(self, size: int) -> bool:
+        self._head_bytes += size
+        if self._head_bytes <= HEAD_BYTES_MAX:
+            return True
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.close()
+        return False
+
+
 async def run(names: Sequence[str], at: Mapping[str, str], *, host: str, port: int) -> None:
-    """Serve until SIGTERM, SIGINT or the supervisor's death."""
+    """Serve until SIGTERM, SIGINT or the supervisor's death; requests under way are answered first.
+
+    Listens on the socket that the supervisor handed down, else on `host` and `port`. Raises HomeError.
+    """
     settings = PlatformSettings()
     configure_logging(level=settings.log_level, service=names[0] if len(names) == 1 else "all")
     watch_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    listener = _listener(host, port)
     async with serving(settings, names, at) as app:
-        config = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=STOP_AFTER_S,
-            backlog=2048,
-        )
         # What lives until the end of the process is not looked at again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        inherited = os.environ.get(LISTEN_VARIABLE)
-        sockets = None if inherited is None else [socket.socket(fileno=int(inherited))]
-        await uvicorn.Server(config).serve(sockets=sockets)
+        await _serve(app, listener)
+
+
+async def _serve(app: ASGIApp, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_AFTER_S,
+        backlog=LISTEN_BACKLOG,
+    )
+    server = uvicorn.Server(config)
+
+    def stop(*_: Any) -> None:
+        server.should_exit = True
+
+    # When uvicorn has stopped it raises the signal again, for whoever had it before. Python's own answer would end the
+    # process there and then, and the services would never leave their lifespans, where they write what is left.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    await server.serve(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    inherited = os.environ.get(LISTEN_VARIABLE)
+    if inherited is not None:
+        return socket.socket(fileno=int(inherited))
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise HomeError(
+            f"Port {port} of {host} cannot be used ({error.strerror or error}): stop what uses it, or choose another one"
+            " with --port."
+        ) from error
+    listener.listen(LISTEN_BACKLOG)
+    return listener
 
 
 def main() -> None:
-    """The command line of a process."""
+    """The command line of a process; what keeps it from starting is one sentence and status 1."""
     parser = argparse.ArgumentParser(prog="python -m pyat.assembly.process")
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="services to run; all when none is named")
     parser.add_argument("--at", action="append", default=[], metavar="PEER=URL")
@@ -290,8 +371,11 @@ def main() -> None:
     names = chosen.names or NAMES
     at = dict(item.split("=", 1) for item in chosen.at)
     port = chosen.port or port_of(names[0])
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(names, at, host=chosen.host, port=port))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(names, at, host=chosen.host, port=port))
+    except HomeError as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

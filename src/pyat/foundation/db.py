@@ -168,7 +168,7 @@ class Database:
                 max_inactive_connection_lifetime=300,
                 timeout=timeout_s,
                 command_timeout=timeout_s,
-                statement_cache_size=256,
+                statement_cache_size=128,
                 max_cached_statement_lifetime=0,
                 init=_keep_calendar_ends,
                 reset=_reset,

@@ -146,20 +146,26 @@ def _page(
     )
 
 
-def get_statement(base_id: BaseId, tables: Sequence[Table], *, by_id: bool) -> Statement:
-    """SQL for one record by id, `$1`, looked for in `tables` in turn (an id of another table of the base is found too).
-
-    One row: `version`, `body` (bytes, NULL where there is no such record).
-    """
-    looked_up = [
-        f"(SELECT convert_to({record_json(table, by_id=by_id)}, 'UTF8')"
-        f" FROM {relation(base_id, table.table_id)} r WHERE r._id = $1)"
-        for table in tables
-    ]
+def get_statement(base_id: BaseId, table: Table, *, by_id: bool) -> Statement:
+    """SQL for one record by id, `$1`. One row: `version`, `body` (bytes, NULL where there is no such record)."""
     return Statement(
         "get_record",
-        f"SELECT (SELECT version FROM {quote(base_id)}.base_state) AS version, coalesce({', '.join(looked_up)}) AS body",
+        f"SELECT (SELECT version FROM {quote(base_id)}.base_state) AS version,"
+        f" (SELECT convert_to({record_json(table, by_id=by_id)}, 'UTF8')"
+        f" FROM {relation(base_id, table.table_id)} r WHERE r._id = $1) AS body",
     )
+
+
+def table_of_record_statement(base_id: BaseId, tables: Sequence[Table]) -> Statement:
+    """SQL for the first of `tables` that has the record `$1`: its position, NULL where none has it.
+
+    Cost: one look-up in an index for each table up to the one that has it.
+    """
+    looks = [
+        f"WHEN EXISTS (SELECT FROM {relation(base_id, table.table_id)} WHERE _id = $1) THEN {position}"
+        for position, table in enumerate(tables)
+    ]
+    return Statement("table_of_record", f"SELECT CASE {' '.join(looks)} END")
 
 
 def records_statement(base_id: BaseId, table: Table, *, by_id: bool) -> Statement:

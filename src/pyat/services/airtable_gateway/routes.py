@@ -30,6 +30,7 @@ from pyat.recordstore.errors import (
     InvalidRecordsToUpdate,
     InvalidValue,
     IteratorNotAvailable,
+    LimitReached,
     MissingFields,
     RowDoesNotExist,
     UnknownChoice,
@@ -131,7 +132,9 @@ _WRITE_QUERY = (*_ANSWER_QUERY, Parameter("typecast", {"type": "boolean"}, "Conv
 _LIST_QUERY = (
     Parameter("fields[]", _LIST_PROPERTIES["fields"], "Only these cells, by name or id."),
     Parameter("sort[0][field]", {"type": "string"}, "Order by this field; further keys as sort[1]…"),
-    Parameter("sort[0][direction]", {"enum": ["asc", "desc"]}),
+    Parameter(
+        "sort[0][direction]", {"enum": ["asc", "desc"]}, "`asc` (blanks first) unless given; `desc` has blanks last."
+    ),
     Parameter("view", {"type": "string"}, "Name or id of a view of this table."),
     Parameter("pageSize", _LIST_PROPERTIES["pageSize"], "Records in a page; 100 unless given."),
     Parameter("maxRecords", _LIST_PROPERTIES["maxRecords"], "Records in all pages together."),
@@ -148,7 +151,15 @@ _LIST_ERRORS = (
     InvalidFilter,
     InvalidRequest,
 )
-_VALUE_ERRORS = (MissingFields, UnknownFieldName, InvalidValue, ComputedValue, UnknownChoice, InvalidRequest)
+_VALUE_ERRORS = (
+    MissingFields,
+    UnknownFieldName,
+    InvalidValue,
+    ComputedValue,
+    UnknownChoice,
+    InvalidRequest,
+    LimitReached,
+)
 _UPDATE_MANY_ERRORS = (
     *_VALUE_ERRORS,
     InvalidRecordsToUpdate,

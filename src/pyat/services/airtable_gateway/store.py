@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from asyncpg import exceptions as pg
 
-from pyat.foundation.db import RETRIABLE, Connection, Database, Row
+from pyat.foundation.db import RETRIABLE, Connection, Database
 from pyat.foundation.errors import ServiceUnavailable
 from pyat.foundation.ids import BaseId, RecordId
 from pyat.recordstore import ddl, reading, writing
@@ -101,23 +101,27 @@ class RecordsStore:
 
     async def get(self, base: Base, table: Table, record_id: RecordId, *, by_id: bool) -> bytes | None:
         """One record of `table`, or of another table of the base when that one has the id; None when there is none."""
-        row = await self._get(base, [table], record_id, by_id=by_id)
-        if row["body"] is None and len(base.tables) > 1:
-            others = [other for other in base.tables if other.table_id != table.table_id]
-            row = await self._get(base, others, record_id, by_id=by_id)
-        found: bytes | None = row["body"]
-        return found
+        body = await self._get(base, table, record_id, by_id=by_id)
+        others = [other for other in base.tables if other.table_id != table.table_id]
+        if body is None and others:
+            async with _structure_watched():
+                statement = reading.table_of_record_statement(base.base_id, others)
+                position: int | None = await self._database.value(statement, record_id)
+            if position is not None:
+                body = await self._get(base, others[position], record_id, by_id=by_id)
+        return body
 
-    async def _get(self, base: Base, tables: Sequence[Table], record_id: RecordId, *, by_id: bool) -> Row:
-        key = ("get", by_id, len(tables))
-        statement = tables[0].plans.get(key)
+    async def _get(self, base: Base, table: Table, record_id: RecordId, *, by_id: bool) -> bytes | None:
+        key = ("get", by_id)
+        statement = table.plans.get(key)
         if statement is None:
-            statement = tables[0].plans[key] = reading.get_statement(base.base_id, tables, by_id=by_id)
+            statement = table.plans[key] = reading.get_statement(base.base_id, table, by_id=by_id)
         async with _structure_watched():
             row = await self._database.row(statement, record_id)
         assert row is not None, "a SELECT without FROM has one row"
         _check(row["version"], base)
-        return row
+        found: bytes | None = row["body"]
+        return found
 
     async def create(
         self,
