@@ -26,7 +26,6 @@ from rich.table import Table
 
 from benchmarks.api.yardstick import COLUMNS, CREATE_TABLE, new_row_id, value_of
 from benchmarks.results import keep
-from pyat.assembly.servers import EmbeddedPostgres
 from tests.acceptance.platform import Platform, free_port
 from tests.acceptance.support import call
 
@@ -192,7 +191,7 @@ def main() -> None:
         Path(folder).chmod(0o711)
         task = progress.add_task("filling", total=chosen.rows // 10)
         with Platform(Path(folder) / "home", env=limits) as platform:
-            url = EmbeddedPostgres(platform.home).url
+            url = platform.server_addresses()["database_url"]
             path, ids = fill_platform(platform, rows, lambda: progress.advance(task))
             yardstick_ids = asyncio.run(fill_yardstick(url, rows))
             port = free_port()

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from pyat.assembly.catalog import NAMES, port_of
 from pyat.assembly.home import Home
+from pyat.assembly.servers import EmbeddedPostgres, EmbeddedValkey
 
 START_TIMEOUT_S = 60.0
 _MODES: Mapping[str, tuple[str, ...]] = {
@@ -156,6 +157,10 @@ class Platform:
             "tenant", "create", name, "--admin-email", f"{secrets.token_hex(6)}@stranger.example"
         ).stdout
         return next(line.split()[1] for line in output.splitlines() if line.startswith("token"))
+
+    def server_addresses(self) -> dict[str, str]:
+        """Where the embedded servers of this home listen: `database_url` and `valkey_url`."""
+        return {"database_url": EmbeddedPostgres(self.home).url, "valkey_url": EmbeddedValkey(self.home).url}
 
     def logs(self) -> str:
         """The end of every log, for the message of a failing test."""
