@@ -47,7 +47,7 @@ def test_a_signed_principal_comes_back(principal: Principal, request_id: str) ->
 
 @given(principals)
 def test_the_header_is_plain_ascii_without_blanks(principal: Principal) -> None:
-    allowed = set(string.ascii_letters + string.digits + "-_=.")
+    allowed = set(string.ascii_letters + string.digits + "+/=.")
     assert set(Signer(KEY).sign(principal, request_id="r")) <= allowed
 
 
@@ -78,9 +78,10 @@ def test_a_cut_header_is_refused(data: st.DataObject) -> None:
 def test_a_payload_with_more_power_and_the_old_signature_is_refused() -> None:
     header = Signer(KEY).sign(PRINCIPAL, request_id="r")
     text, _, mac = header.partition(".")
-    payload = orjson.loads(base64.urlsafe_b64decode(text))
-    payload["k"], payload["b"] = "service", None
-    forged = base64.urlsafe_b64encode(orjson.dumps(payload)).decode()
+    payload = orjson.loads(base64.b64decode(text))
+    assert payload[7] == "token"
+    payload[7] = "service"
+    forged = base64.b64encode(orjson.dumps(payload)).decode()
     with pytest.raises(AuthenticationRequired):
         Signer(KEY).verify(f"{forged}.{mac}")
 

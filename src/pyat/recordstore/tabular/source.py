@@ -128,10 +128,7 @@ class Reader:
             self._file.close()
 
     def chunks(self) -> Iterator[Chunk]:
-        """The file's rows in order, in chunks of about a block. Line ends inside cells are line feeds.
-
-        Raises FileRefused.
-        """
+        """The file's rows in order, in chunks of about a block. Raises FileRefused."""
         texts = self._texts()
         try:
             rest = yield from self._split_chunks(texts)
@@ -148,9 +145,10 @@ class Reader:
         """
         source = self.source
         for text in texts:
-            if source.quote in text or "\r" in text or source.skips_space:
+            plain = text.replace("\r\n", "\n") if "\r" in text else text
+            if source.quote in text or "\r" in plain or source.skips_space:
                 return (text,)
-            lines = text.removesuffix("\n").split("\n")
+            lines = plain.removesuffix("\n").split("\n")
             begin = 0 if self._line else source.lines_before + 1
             raw = [line.split(source.delimiter) if line else [] for line in lines[begin:]]
             yield Chunk(raw, width=len(source.header), starts_line=self._line + begin + 1)
@@ -216,8 +214,7 @@ class Reader:
                 self._given += cut
                 if self._given - self._chunk_start > ROW_CHARACTERS_MAX:
                     raise FileRefused(f"{name} has a row of more than {ROW_CHARACTERS_MAX:,} characters.")
-                text = text[:cut]
-                yield text.replace("\r" if line_end == "\r" else "\r\n", "\n") if "\r" in text else text
+                yield text[:cut].replace("\r", "\n") if line_end == "\r" else text[:cut]
 
     def _unparsable(self, error: csv.Error, *, line: int) -> FileRefused:
         text = str(error)

@@ -74,7 +74,7 @@ def test_what_was_written_is_read_with_its_lines(
 
 
 def test_ragged_rows_and_blank_lines(tmp_path: Path) -> None:
-    source = a_source(tmp_path / "x.csv", b"a,b,c\n1\n\n   \n1,2\n1,2,3,,\n1,2,3,4\n,,\n1,2,3")
+    source = a_source(tmp_path / "x.csv", b"a,b,c\n1\n\n   \n1,2\n1,2,3,,\n1,2,3,4\n,,\n1,2,3\n")
     with Reader(source) as reader:
         (chunk,) = reader.chunks()
     rows = list(zip(*chunk.columns, strict=True))
@@ -82,6 +82,15 @@ def test_ragged_rows_and_blank_lines(tmp_path: Path) -> None:
     assert [chunk.line_of(chunk.place_of(row)) for row in range(chunk.rows)] == [2, 5, 6, 8, 9]
     (wide,) = chunk.wide_rows
     assert (chunk.line_of(wide.place), wide.cells, wide.excerpt) == (7, 4, "1 | 2 | 3 | 4")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_first_quote_late_in_the_file(line_end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 50)
+    texts = ["a,b,c", *["1,2,3"] * 50, "", '"x', 'y",2,3', "1,2,3"]
+    source = a_source(tmp_path / "x.csv", line_end.join(texts).encode())
+    assert read(source) == [("1", "2", "3")] * 50 + [(f"x{line_end}y", "2", "3"), ("1", "2", "3")]
+    assert lines(source) == [*range(2, 52), 53, 55]
 
 
 def test_lines_count_breaks_inside_cells() -> None:
