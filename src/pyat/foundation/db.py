@@ -209,6 +209,12 @@ class Database:
                 if _is_lost(raw):
                     raise _unavailable(error) from error
                 raise
+            except pg.OutdatedSchemaCacheError:
+                raise
+            except pg.InternalClientError:
+                # Its protocol stands in the middle of something; nobody should borrow it again.
+                raw.terminate()
+                raise
             finally:
                 await self._pool.release(raw)
         except RETRIABLE:  # one of them is an InternalClientError
