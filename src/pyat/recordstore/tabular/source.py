@@ -6,9 +6,9 @@ more than PostgreSQL needs to take the row in.
 
 import codecs
 import csv
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -108,7 +108,6 @@ class Reader:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._file: BinaryIO | None = None
-        self._line = 0
         self._given = 0
         self._chunk_start = 0
         self.bytes_done = 0
@@ -129,48 +128,20 @@ class Reader:
 
     def chunks(self) -> Iterator[Chunk]:
         """The file's rows in order, in chunks of about a block. Raises FileRefused."""
-        texts = self._texts()
-        try:
-            rest = yield from self._split_chunks(texts)
-            yield from self._parsed_chunks(chain(rest, texts))
-        except UnicodeError as error:
-            raise FileRefused(
-                f"{self.source.path.name} changed while it was read: it is not {self.source.encoding} now."
-            ) from error
-
-    def _split_chunks(self, texts: Iterator[str]) -> Generator[Chunk, None, tuple[str, ...]]:
-        """Chunks as long as there are no quotes, where a split does in a fifth of the parser's time.
-
-        Returns what was taken from `texts` and is left to the parser.
-        """
-        source = self.source
-        for text in texts:
-            plain = text.replace("\r\n", "\n") if "\r" in text else text
-            if source.quote in text or "\r" in plain or source.skips_space:
-                return (text,)
-            lines = plain.removesuffix("\n").split("\n")
-            begin = 0 if self._line else source.lines_before + 1
-            raw = [line.split(source.delimiter) if line else [] for line in lines[begin:]]
-            yield Chunk(raw, width=len(source.header), starts_line=self._line + begin + 1)
-            self._line += len(lines)
-            self._chunk_start = self._given
-        return ()
-
-    def _parsed_chunks(self, texts: Iterator[str]) -> Iterator[Chunk]:
         source = self.source
         width = len(source.header)
         # The module's limit holds for the whole process; it is only ever raised here.
         csv.field_size_limit(max(csv.field_size_limit(), CELL_CHARACTERS_MAX))
-        lines = chain(chain.from_iterable(map(_lines, texts)), (_END,))
+        lines = chain(chain.from_iterable(map(_lines, self._texts())), (_END,))
         parser = csv.reader(
             lines, delimiter=source.delimiter, quotechar=source.quote, skipinitialspace=source.skips_space
         )
-        before = self._line
+        before = source.lines_before
         raw: list[list[str]] = []
         try:
-            if not before:
-                before = sum(1 for _ in islice(lines, source.lines_before))
-                next(parser, None)
+            for _ in range(before):
+                next(lines, None)
+            next(parser, None)
             starts_line = before + parser.line_num + 1
             end = self._given
             for row in parser:
@@ -182,6 +153,10 @@ class Reader:
                     self._chunk_start = end = self._given
         except csv.Error as error:
             raise self._unparsable(error, line=before + parser.line_num) from error
+        except UnicodeError as error:
+            raise FileRefused(
+                f"{source.path.name} changed while it was read: it is not {source.encoding} now."
+            ) from error
         if raw and not _is_end(raw[-1]):
             # The open cell has swallowed every line end up to the last one.
             line = before + parser.line_num + 1 - sum(cell.count("\n") for cell in raw[-1])

@@ -1,0 +1,1 @@
+"""CSV import against plain COPY; see README.md."""
