@@ -9,14 +9,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from pyat.assembly.catalog import NAMES, port_of
-from pyat.assembly.home import Home
-from pyat.assembly.servers import EmbeddedPostgres, EmbeddedValkey
+from pyat.assembly.embedded.home import Home
+from pyat.assembly.embedded.postgres import EmbeddedPostgres
+from pyat.assembly.embedded.valkey import EmbeddedValkey
 
 START_TIMEOUT_S = 60.0
 _MODES: Mapping[str, tuple[str, ...]] = {
@@ -52,9 +53,18 @@ def free_port() -> int:
 class Platform:
     """Starts on entering and stops on leaving; `token` is the administrator's, with every scope."""
 
-    def __init__(self, home: Path, *, mode: str = "one-process", env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        mode: str = "one-process",
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "pyat", "up"),
+    ) -> None:
+        """`command` is what starts it, such as `./start-all-services.sh`."""
         self.home = Home(home)
         self.mode = mode
+        self._command = command
         self.port = _free_ports()
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = f"pat{secrets.token_hex(7)}.{secrets.token_hex(32)}"
@@ -85,7 +95,7 @@ class Platform:
         offset = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pyat", "up", *_MODES[self.mode]],
+                [*self._command, *_MODES[self.mode]],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
@@ -34,6 +35,11 @@ def errors() -> tuple[type[AppError], ...]:
     return tuple(error for error in AppError.all() if error.__module__.startswith("pyat."))
 
 
+def error(code: str) -> type[AppError]:
+    """The error with that code."""
+    return next(error for error in errors() if error.code == code)
+
+
 def operations() -> Iterator[tuple[str, Operation]]:
     """Every public operation with the service that answers it."""
     for entry in CATALOG:
@@ -60,7 +66,10 @@ def settings() -> tuple[Setting, ...]:
     modules()
     return tuple(
         Setting(
-            f"{PREFIX}{name.upper()}", _default(field.default), _bounds(field), " ".join((field.description or "").split())
+            f"{PREFIX}{name.upper()}",
+            _default(field.default),
+            _bounds(field),
+            " ".join((field.description or "").split()),
         )
         for kind in _subclasses(Settings)
         if kind.__module__.startswith("pyat.")
@@ -154,24 +163,17 @@ def _option_default(argument: Any) -> str:
 
 # Bounds
 
-_UNITS = {
-    "": 1.0,
-    "characters": 1.0,
-    "KiB": 1024.0,
-    "MiB": 1024.0**2,
-    "GiB": 1024.0**3,
-    "ms": 0.001,
-    "s": 1.0,
-    "min": 60.0,
-    "h": 3600.0,
-}
+_BYTES = {"bytes": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_NAMED_UNITS = {"_MS": 0.001, "_S": 1.0, "_H": 3600.0, "_KIB": 1024.0}
 
 
-def quantity(text: str, *, unit: str = "") -> float:
-    """The number that a document writes as `16,384`, `6 MiB` or `90 s`; times in seconds, or in `unit`."""
+def quantity(text: str, name: str) -> float:
+    """What a document writes as `16,384`, `6 MiB` or `90 s`, in the unit that the end of a constant's name tells."""
     number, _, word = text.partition(" ")
-    factor = _UNITS[word.partition(" ")[0]] if word.partition(" ")[0] in _UNITS else 1.0
-    return float(number.replace(",", "")) * factor / _UNITS[unit]
+    factor = {**_BYTES, **_SECONDS}.get(word.partition(" ")[0], 1.0)
+    own = next((unit for end, unit in _NAMED_UNITS.items() if name.endswith(end)), 1.0)
+    return float(number.replace(",", "")) * factor / own
 
 
 def constants() -> dict[str, float]:
@@ -194,5 +196,4 @@ def constants() -> dict[str, float]:
 def _source(module: ModuleType) -> str:
     """Tells a module's own names from those that it imports: they begin a line."""
     assert module.__file__ is not None, f"{module.__name__} is a module with a file"
-    with open(module.__file__, encoding="utf-8") as file:
-        return file.read()
+    return Path(module.__file__).read_text("utf-8")

@@ -66,17 +66,21 @@ class Document:
         """Code within lines."""
         return [span for _, line in self.prose for span in _SPAN.findall(line)]
 
-    def rows(self, *header: str) -> list[tuple[str, ...]]:
-        """The rows of every table with this header; there has to be one."""
-        found = [table for table in self.tables if table.header == header]
-        assert found, f"{self.name} has no table with the header | {' | '.join(header)} |"
+    def rows(self, *header: str, section: str | None = None) -> list[tuple[str, ...]]:
+        """The rows of every table with this header; there has to be one, unless a single section is asked for."""
+        found = [t for t in self.tables if t.header == header and section in (None, t.section)]
+        assert found or section, f"{self.name} has no table with the header | {' | '.join(header)} |"
         return [row for table in found for row in table.rows]
 
 
 @cache
 def read(name: str) -> Document:
     """The document at a path within the project."""
-    path = ROOT / name
+    return parse(ROOT / name)
+
+
+def parse(path: Path) -> Document:
+    """A Markdown file."""
     document = Document(path, path.read_text("utf-8"))
     section = info = ""
     code: list[str] | None = None
@@ -131,9 +135,14 @@ def documents() -> list[str]:
 
 
 def check_rows(
-    document: Document, header: Sequence[str], wanted: Sequence[Sequence[str]], *, free: Sequence[str] = ()
+    document: Document,
+    header: Sequence[str],
+    wanted: Sequence[Sequence[str]],
+    *,
+    free: Sequence[str] = (),
+    section: str | None = None,
 ) -> None:
-    """The tables with this header have exactly the wanted rows, in any order.
+    """The tables with this header, of one section or of all, have exactly the wanted rows, in any order.
 
     A row is known by its first cell. Cells of `free` columns are the writer's, but may not be empty; `wanted` leaves
     them out. The message of a failure holds the rows as they should be.
@@ -141,7 +150,7 @@ def check_rows(
     checked = [number for number, name in enumerate(header) if name not in free]
     rows: dict[str, tuple[str, ...]] = {}
     problems = []
-    for row in document.rows(*header):
+    for row in document.rows(*header, section=section):
         if row[0] in rows:
             problems.append(f"is there twice:   {_line(row)}")
         rows[row[0]] = row
@@ -155,7 +164,7 @@ def check_rows(
         elif tuple(found[number] for number in checked) != facts:
             problems.append(f"is wrong:         {_line(found)}\n    the code says:  {_line(facts)}")
     problems += [f"is of nothing:    {_line(row)}" for key, row in rows.items() if key not in expected]
-    assert not problems, f"{document.name}, table | {' | '.join(header)} |:\n  " + "\n  ".join(problems)
+    assert not problems, f"{document.name}, {section or 'table'} | {' | '.join(header)} |:\n  " + "\n  ".join(problems)
 
 
 def _line(row: Sequence[str]) -> str:

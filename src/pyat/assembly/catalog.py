@@ -14,6 +14,7 @@ import pyat
 
 if TYPE_CHECKING:  # the supervisor's plan is made without what a service needs
     from pyat.foundation.service import Peers, Resources, Service
+    from pyat.foundation.settings import Settings
     from pyat.foundation.web import Operation
 
 GATEWAY = "api_gateway"
@@ -60,6 +61,15 @@ CATALOG = (
 BY_NAME = {entry.name: entry for entry in CATALOG}
 GATEWAY_NEEDS = tuple(entry.name for entry in CATALOG)
 NAMES = (GATEWAY, *BY_NAME)
+
+
+def settings_classes() -> "tuple[type[Settings], ...]":
+    """The settings of every service; loads nothing else of it."""
+    from pyat.foundation.settings import Settings
+
+    found = (vars(import_module(f"pyat.services.{name}.settings")).values() for name in NAMES)
+    kinds = (kind for values in found for kind in values if isinstance(kind, type) and issubclass(kind, Settings))
+    return tuple(kind for kind in kinds if kind is not Settings)
 
 
 def preparation_stamp() -> str:

@@ -1,69 +1,84 @@
 """From the words of `pyat up` to the supervisor's plan: which processes, on which ports, with which arguments."""
 
-import json
 import os
 import sys
-from dataclasses import asdict
 from typing import NoReturn
 
-from pyat.assembly.catalog import CATALOG, GATEWAY, GATEWAY_NEEDS, Entry, port_of, preparation_stamp
-from pyat.assembly.home import Home
-from pyat.assembly.supervise import PLAN_VARIABLE, Application, Plan
+from pyat.assembly.catalog import CATALOG, GATEWAY, GATEWAY_NEEDS, port_of, preparation_stamp, settings_classes
+from pyat.assembly.embedded.home import Home
+from pyat.assembly.supervise import PLAN_VARIABLE
+from pyat.assembly.supervisor import Plan, ProcessSpec
 from pyat.foundation.settings import PlatformSettings
 
 _PROCESS = "pyat.assembly.process"
+_SPARE_CONNECTIONS = 20
+"""Of PostgreSQL, beside those of the application processes: commands, backups, and the server's own."""
+PORT_MAX = 65_535
 
 
-def _python(*words: str) -> list[str]:
-    return [sys.executable, "-m", *words]
+def _python(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", *words)
 
 
-def _url(name: str, public_port: int) -> str:
-    return f"http://127.0.0.1:{port_of(name, public_port=public_port)}"
+def _one_process(host: str, port: int, workers: int) -> tuple[ProcessSpec, ...]:
+    names = ["platform"] if workers == 1 else [f"platform-{number}" for number in range(1, workers + 1)]
+    return tuple(ProcessSpec(name, _python(_PROCESS), port, host) for name in names)
 
 
-def _one_process(port: int, workers: int) -> list[Application]:
-    if workers == 1:
-        return [Application("platform", _python(_PROCESS), port, {})]
-    return [Application(f"platform-{number}", _python(_PROCESS), port, {}) for number in range(1, workers + 1)]
+def _processes(host: str, port: int) -> tuple[ProcessSpec, ...]:
+    services = (
+        ProcessSpec(entry.name, _python(_PROCESS, entry.name, *_at(entry.needs, port)), _port(entry.name, port))
+        for entry in CATALOG
+    )
+    return (*services, ProcessSpec(GATEWAY, _python(_PROCESS, GATEWAY, *_at(GATEWAY_NEEDS, port)), port, host))
 
 
-def _processes(port: int) -> list[Application]:
-    applications = [
-        Application(entry.name, _service(entry, port), port_of(entry.name, public_port=port), {}) for entry in CATALOG
-    ]
-    at = [word for name in GATEWAY_NEEDS for word in ("--at", f"{name}={_url(name, port)}")]
-    return [*applications, Application(GATEWAY, _python(_PROCESS, GATEWAY, *at), port, {})]
+def _at(names: tuple[str, ...], port: int) -> list[str]:
+    return [word for name in names for word in ("--at", f"{name}=http://127.0.0.1:{_port(name, port)}")]
 
 
-def _service(entry: Entry, port: int) -> list[str]:
-    at = [word for need in entry.needs for word in ("--at", f"{need}={_url(need, port)}")]
-    return _python(_PROCESS, entry.name, *at)
+def _port(name: str, public_port: int) -> int:
+    return port_of(name, public_port=public_port)
+
+
+def highest_port(public_port: int) -> int:
+    """The highest port of all services when the public one is `public_port`."""
+    return max(_port(entry.name, public_port) for entry in CATALOG)
 
 
 def make(settings: PlatformSettings, *, workers: int, is_many: bool) -> Plan:
-    """The plan for these settings."""
+    """The plan for these settings. Raises HomeError, and ValidationError for a service's setting that is wrong."""
+    for kind in settings_classes():
+        kind()  # said here, it is one sentence; said by the process that needs it, it is the end of a log
     home = Home(settings.home)
-    is_embedded = settings.database_url is None
-    # An external database may be another one than last time, so it is looked at every time.
-    is_prepared = is_embedded and (home.postgres / "data").exists() and home.prepared() == preparation_stamp()
-    mode = "processes" if is_many else "workers" if workers > 1 else "one-process"
+    has_postgres, has_valkey = settings.database_url is None, settings.valkey_url is None
+    # An external server may be another one than last time, or not be there, so it is looked at every time.
+    is_prepared = (
+        has_postgres
+        and has_valkey
+        and (home.postgres / "data").exists()
+        and home.prepared() == preparation_stamp()
+        and bool(home.credentials())
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    processes = (
+        _processes(settings.host, settings.port) if is_many else _one_process(settings.host, settings.port, workers)
+    )
     return Plan(
         home=str(home.path),
-        host=settings.host,
-        port=settings.port,
-        mode=mode,
-        applications=[
-            asdict(a) for a in (_processes(settings.port) if is_many else _one_process(settings.port, workers))
-        ],
+        url=f"http://{host}:{settings.port}",
+        mode="processes" if is_many else "workers" if workers > 1 else "one-process",
+        processes=processes,
         prepare=None if is_prepared else _python("pyat.assembly.prepare"),
-        is_postgres_embedded=is_embedded,
-        is_valkey_embedded=settings.valkey_url is None,
+        has_postgres=has_postgres,
+        has_valkey=has_valkey,
+        connections_max=len(processes) * settings.database_pool_max + _SPARE_CONNECTIONS,
     )
 
 
 def become_supervisor(plan: Plan) -> NoReturn:
     """Turn this process into the supervisor: the same process id, without the libraries loaded so far."""
-    os.environ[PLAN_VARIABLE] = json.dumps(asdict(plan))
+    os.environ[PLAN_VARIABLE] = plan.to_json()
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "pyat.assembly.supervise"])  # noqa: S606 - our own module
+    sys.stderr.flush()
+    os.execv(sys.executable, _python("pyat.assembly.supervise"))  # noqa: S606 - our own module

@@ -26,8 +26,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pyat import __version__
 from pyat.assembly.catalog import BY_NAME, CATALOG, GATEWAY, GATEWAY_NEEDS, NAMES, port_of
+from pyat.assembly.connection import BoundedProtocol
 from pyat.assembly.embedded.errors import HomeError
-from pyat.assembly.http import BoundedProtocol
 from pyat.assembly.parent import LISTEN_VARIABLE, watch_parent
 from pyat.foundation import rpc
 from pyat.foundation.cache import Bus, Cache
@@ -47,6 +47,7 @@ STOP_AFTER_S = 5
 DATABASE_WAIT_S = 30.0
 """How long a database may take to answer: it may be starting, or be recovering from a crash."""
 LISTEN_BACKLOG = 2048
+INTERNAL_KEY_BYTES_MIN = 32
 HEAD_BYTES_MAX = 2 * 1024 * 1024
 """Of a request line and headers; beyond it the connection is closed. The gateway answers 414 and 431 far below."""
 KEEP_ALIVE_S = 75
@@ -59,6 +60,9 @@ async def open_resources(settings: PlatformSettings) -> AsyncIterator[Resources]
     assert settings.database_url is not None, "the command line or the supervisor sets PYAT_DATABASE_URL"
     assert settings.valkey_url is not None, "the command line or the supervisor sets PYAT_VALKEY_URL"
     assert settings.internal_key is not None, "the command line or the supervisor sets PYAT_INTERNAL_KEY"
+    internal_key = settings.internal_key.get_secret_value().encode()
+    if len(internal_key) < INTERNAL_KEY_BYTES_MIN:
+        raise HomeError(f"PYAT_INTERNAL_KEY is too short: give it {INTERNAL_KEY_BYTES_MIN} bytes or more, all random.")
     async with AsyncExitStack() as stack:
         database = await _open_database(settings)
         stack.push_async_callback(database.close)
@@ -70,7 +74,7 @@ async def open_resources(settings: PlatformSettings) -> AsyncIterator[Resources]
             database=database,
             cache=valkey,
             bus=Bus(valkey, valkey_url),
-            signer=Signer(settings.internal_key.get_secret_value().encode()),
+            signer=Signer(internal_key),
             clock=SystemClock(),
         )
 
@@ -93,7 +97,7 @@ async def _open_database(settings: PlatformSettings) -> Database:
             raise unreachable("PostgreSQL", url, "PYAT_DATABASE_URL", error) from error
 
 
-def unreachable(server: str, url: str, setting: str, cause: BaseException) -> HomeError:
+def unreachable(server: str, url: str, setting: str, cause: BaseException | str) -> HomeError:
     """The sentence for a server that cannot be used; names where it is looked for, without the password."""
     try:
         place = urlsplit(url).netloc.rpartition("@")[2]

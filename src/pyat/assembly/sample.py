@@ -178,10 +178,20 @@ def _people() -> list[dict[str, Any]]:
     return rows
 
 
+async def find_sample(principal: Principal, schema: Schema) -> BaseId | None:
+    """The base that looks like the sample by its name, if there is one."""
+    offset = None
+    while True:
+        page = await schema.list_bases(principal=principal, offset=offset)
+        found = next((base.base_id for base in page.bases if base.name == BASE_NAME), None)
+        if found is not None or page.offset is None:
+            return found
+        offset = page.offset
+
+
 async def make_sample(principal: Principal, workspace_id: WorkspaceId, schema: Schema, records: Records) -> BaseId:
     """The sample base, whole: one that an interrupted start left is completed."""
-    page = await schema.list_bases(principal=principal, offset=None)
-    base_id = next((base.base_id for base in page.bases if base.name == BASE_NAME), None)
+    base_id = await find_sample(principal, schema)
     if base_id is None:
         base = await schema.create_base(principal=principal, workspace_id=workspace_id, name=BASE_NAME, tables=TABLES)
         base_id = base.base_id

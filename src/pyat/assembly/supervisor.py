@@ -68,7 +68,10 @@ class ProcessSpec:
     health_path: str = "/health/ready"
     """Answers 200 when the process is ready."""
     needs: tuple[str, ...] = ()
-    """Processes that have to be ready before this one is started the first time."""
+    """Processes, `postgres` and `valkey` among them, that have to be ready before this one is started the first time.
+
+    Without any it starts beside the servers and waits for them by itself: loading its libraries takes longer than they do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ class _Embedded:
     history: _History = field(default_factory=_History)
     thread: threading.Thread | None = None
     error: Exception | None = None
+    has_returned: bool = False
+    """Set by the thread as its last act but one; it lives on for an instant after it wakes us."""
     is_up: bool = False
 
 
@@ -180,6 +185,7 @@ class Supervisor:
         self._is_stopping = False
         self._is_hurried = False
         self._is_ready = False
+        self._is_announced = False
         self._started_at = time.time()
         self._probes: dict[tuple[str, int, str], threading.Thread] = {}
         self._answered: deque[tuple[str, int, str]] = deque()
@@ -202,6 +208,8 @@ class Supervisor:
             if self._plan.has_postgres:
                 postgres = EmbeddedPostgres(self._home, connections_max=self._plan.connections_max)
                 self._servers.append(_Embedded(postgres))
+            if self._servers:
+                self._home.make_parts()
             stack.callback(self._stop)
             self._set_environment()
             self._keep_state()
@@ -260,27 +268,39 @@ class Supervisor:
         while not self._is_stopping:
             reap()
             has_changed = self._look_at_servers()
-            if self._is_ready or all(embedded.is_up for embedded in self._servers):
+            if not self._has_prepared and self._are_servers_up:
                 has_changed |= self._look_at_prepare()
-                if self._has_prepared:
-                    has_changed |= self._look_at_applications()
-            if not self._is_ready:
-                self._is_ready = self._has_prepared and all(application.is_ready for application in self._applications)
-                if self._is_ready:
-                    self._keep_state()
-                    self._on_ready()
-                elif self._ready_deadline_s and time.monotonic() > self._ready_deadline_s:
-                    late = ", ".join(a.spec.name for a in self._applications if not a.is_ready)
-                    raise ProcessFailed(
-                        f"The platform was not ready within {READY_TIMEOUT_S:.0f} s (waiting for {late}): see its logs in"
-                        f" {self._home.logs}."
-                    )
+            if self._has_prepared:
+                has_changed |= self._look_at_applications()
+            if not self._is_ready and self._has_prepared and self._are_servers_up:
+                has_changed |= self._look_at_readiness()
             if has_changed:
                 self._keep_state()
+                if self._is_ready and not self._is_announced:
+                    self._is_announced = True
+                    with contextlib.suppress(OSError):  # whoever listened may be gone
+                        self._on_ready()
             if time.monotonic() - logs_checked_s > LOG_CHECK_S:
                 logs_checked_s = time.monotonic()
                 rotate_logs(self._home.logs, bytes_max=LOG_BYTES_MAX)
             self._sleep(self._pause_s())
+
+    @property
+    def _are_servers_up(self) -> bool:
+        return all(embedded.is_up for embedded in self._servers)
+
+    def _look_at_readiness(self) -> bool:
+        """Whether everything answers for the first time. A server's recovery does not count against the bound."""
+        late = [application.spec.name for application in self._applications if not application.is_ready]
+        now_s = time.monotonic()
+        self._ready_deadline_s = self._ready_deadline_s or now_s + READY_TIMEOUT_S
+        if late and now_s > self._ready_deadline_s:
+            raise ProcessFailed(
+                f"The platform was not ready within {READY_TIMEOUT_S:.0f} s (waiting for {', '.join(late)}): see its logs in"
+                f" {self._home.logs}."
+            )
+        self._is_ready = not late
+        return self._is_ready
 
     def _pause_s(self) -> float:
         """Until something may be started, or is to be looked at although nothing wakes us."""
@@ -321,7 +341,7 @@ class Supervisor:
         has_changed = False
         for embedded in self._servers:
             server, running = embedded.server, embedded.server.running
-            if embedded.thread is not None and not embedded.thread.is_alive():
+            if embedded.thread is not None and embedded.has_returned:
                 embedded.thread.join()
                 embedded.thread, has_changed = None, True
                 self._has_been_started(embedded)
@@ -335,7 +355,7 @@ class Supervisor:
             is_due = time.monotonic() >= embedded.history.start_at_s
             if not embedded.is_up and embedded.thread is None and is_due and not self._is_stopping:
                 has_changed = True
-                embedded.error = None
+                embedded.error, embedded.has_returned = None, False
                 embedded.thread = threading.Thread(target=self._start_server, args=(embedded,), name=server.name)
                 embedded.thread.start()
         return has_changed
@@ -346,6 +366,7 @@ class Supervisor:
             embedded.server.start(is_cancelled=lambda: self._is_stopping)
         except Exception as error:
             embedded.error = error
+        embedded.has_returned = True
         self._wake()
 
     def _has_been_started(self, embedded: _Embedded) -> None:
@@ -365,9 +386,7 @@ class Supervisor:
     # Preparing
 
     def _look_at_prepare(self) -> bool:
-        """Run the command that prepares the database; again where it was disturbed."""
-        if self._has_prepared:
-            return False
+        """Run the command that prepares the database; again where it was disturbed. Whether anything changed."""
         assert self._plan.prepare is not None, "without a command everything is prepared"
         if self._prepare is None:
             self._prepare_attempts += 1
@@ -381,7 +400,6 @@ class Supervisor:
         self._prepare = None
         if status == 0:
             self._has_prepared = True
-            self._ready_deadline_s = time.monotonic() + READY_TIMEOUT_S
             return True
         was_disturbed = status == -signal.SIGKILL or self._server_ends > self._prepare_server_ends
         if was_disturbed and self._prepare_attempts < PREPARE_ATTEMPTS_MAX:
@@ -409,6 +427,7 @@ class Supervisor:
     def _may_start(self, application: _Application) -> bool:
         """Needs count the first time; later, a process lives with peers that come and go."""
         ready = {a.spec.name for a in self._applications if a.is_ready}
+        ready |= {embedded.server.name for embedded in self._servers if embedded.is_up}
         return application.history.failures > 0 or ready.issuperset(application.spec.needs)
 
     def _start(self, application: _Application) -> None:
@@ -447,7 +466,8 @@ class Supervisor:
         pause_s = history.has_ended()
         path = self._log_of(spec.name)
         said = log_tail(path, since_bytes=application.log_start) or "nothing"
-        if not self._is_ready and history.failures >= FAILURES_BEFORE_READY_MAX:
+        # While a server recovers, an application may give up waiting for it more than once.
+        if not self._is_ready and self._are_servers_up and history.failures >= FAILURES_BEFORE_READY_MAX:
             raise ProcessFailed(
                 f"{spec.name} ends with status {status} when started: its log is {path}. It said: {said}"
             )

@@ -1,24 +1,32 @@
 """The commands. Each imports what it uses when it runs, so that `pyat --help` is quick."""
 
-import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from pyat import __version__
+
+PORT_MAX = 65_535
+WORKERS_MAX = 64
+
+_EPILOGUE = """Data and secrets lie in ~/.pyat, or where PYAT_HOME says. Every setting is an
+environment variable PYAT_…; docs/reference/settings.md lists them."""
 
 app = App(
     name="pyat",
     help="PyAirtable: a self-hosted platform that speaks the Airtable Web API.",
+    help_epilogue=_EPILOGUE,
     version=__version__,
     help_format="plaintext",
+    default_parameter=Parameter(negative=()),
 )
-token_app = App(name="token", help="Personal access tokens.", help_format="plaintext")
-tenant_app = App(name="tenant", help="Organisations: each sees its own bases alone.", help_format="plaintext")
-import_app = App(name="import", help="Bring data in.", help_format="plaintext")
+token_app = App(name="token", help="Make, list and revoke personal access tokens.")
+tenant_app = App(name="tenant", help="Make organisations: each sees its own bases alone.")
+import_app = App(name="import", help="Bring data in.")
 for group in (token_app, tenant_app, import_app):
     app.command(group)
 
@@ -33,16 +41,20 @@ def up(
 ) -> None:
     """Run the platform until it is told to stop (Ctrl-C).
 
-    Starts PostgreSQL and Valkey unless PYAT_DATABASE_URL and PYAT_VALKEY_URL name running ones, applies migrations, makes
-    the administrator, a token and a sample base the first time, and starts again whatever dies.
+    Starts PostgreSQL and Valkey unless PYAT_DATABASE_URL and
+    PYAT_VALKEY_URL name running ones, applies migrations, makes the
+    administrator, a token and a sample base the first time, and starts
+    again whatever dies.
     """
     from pyat.assembly import plan
 
     settings = _settings(host=host, port=port)
-    if not 1 <= workers <= 64:
-        raise _Trouble("--workers takes a number from 1 to 64.")
+    if not 1 <= workers <= WORKERS_MAX:
+        raise _Trouble(f"--workers is {workers}: give a number from 1 to {WORKERS_MAX}.")
     if processes and workers > 1:
-        raise _Trouble("--processes and --workers exclude each other.")
+        raise _Trouble("--processes and --workers exclude each other: give one of them.")
+    if processes and plan.highest_port(settings.port) > PORT_MAX:
+        raise _Trouble(f"The services' ports would end beyond {PORT_MAX}: set PYAT_PORT to a lower one.")
     plan.become_supervisor(plan.make(settings, workers=workers, is_many=processes))
 
 
@@ -56,12 +68,15 @@ def serve(
 ) -> None:
     """Run one service in this process, for containers.
 
-    Needs PYAT_DATABASE_URL, PYAT_VALKEY_URL and PYAT_INTERNAL_KEY (the same key for all services), and a database that
-    `pyat migrate` has been run on.
+    Needs PYAT_DATABASE_URL, PYAT_VALKEY_URL and PYAT_INTERNAL_KEY (the
+    same key for all services), and a database that `pyat migrate` has been
+    run on.
     """
+    import asyncio
+
     import uvloop
 
-    from pyat.assembly.catalog import BY_NAME, GATEWAY, GATEWAY_NEEDS, NAMES, port_of
+    from pyat.assembly.catalog import BY_NAME, GATEWAY, GATEWAY_NEEDS, NAMES, port_of, settings_classes
     from pyat.assembly.process import run
 
     if name not in NAMES:
@@ -74,11 +89,19 @@ def serve(
     ]
     if missing:
         raise _Trouble(f"Set {', '.join(missing)} first: a service on its own starts no servers.")
-    peers = dict(item.split("=", 1) for item in at or () if "=" in item)
     needs = GATEWAY_NEEDS if name == GATEWAY else BY_NAME[name].needs
+    peers: dict[str, str] = {}
+    for item in at or ():
+        peer, _, url = item.partition("=")
+        if peer not in needs or not url.startswith(("http://", "https://")):
+            called = ", ".join(needs) or "no other service"
+            raise _Trouble(f"--at {item} does not fit: it takes PEER=http://HOST:PORT, and {name} calls {called}.")
+        peers[peer] = url
     absent = [need for need in needs if need not in peers]
     if absent:
-        raise _Trouble(f"{name} calls {', '.join(absent)}: say where, with --at {absent[0]}=http://HOST:PORT")
+        raise _Trouble(f"{name} calls {', '.join(absent)}: say where, with --at {absent[0]}=http://HOST:PORT.")
+    for kind in settings_classes():
+        kind()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run([name], peers, host=host, port=port or port_of(name)))
 
@@ -119,8 +142,11 @@ def export_openapi(
     text = orjson.dumps(openapi_document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     if file is None:
         sys.stdout.buffer.write(text)
-    else:
+        return
+    try:
         file.write_bytes(text)
+    except OSError as error:
+        raise _Trouble(f"{file} cannot be written ({error.strerror}): name another file.") from error
 
 
 @token_app.command(name="create")
@@ -180,12 +206,14 @@ def import_csv(
     keep_going: Annotated[bool, Parameter(help="Load what fits and leave rejected cells blank.")] = False,
     delimiter: Annotated[str | None, Parameter(help="Found out unless given.")] = None,
     encoding: Annotated[str | None, Parameter(help="Found out unless given.")] = None,
+    email: Annotated[str | None, Parameter(help="Who imports; the administrator unless given.")] = None,
     yes: Annotated[bool, Parameter(help="Do not ask before loading.")] = False,
 ) -> None:
     """Load a CSV file into a new table, or add its rows to one that exists.
 
-    Finds delimiter, encoding and field types, shows a preview, loads by COPY, and reports rejected cells by line. Nothing
-    is loaded if any cell is rejected, unless --keep-going.
+    Finds delimiter, encoding and field types, shows a preview, loads by
+    COPY, and reports rejected cells by line. Nothing is loaded if any cell
+    is rejected, unless --keep-going.
     """
     from pyat.cli.operate import import_csv as work
 
@@ -198,6 +226,7 @@ def import_csv(
             keep_going=keep_going,
             delimiter=delimiter,
             encoding=encoding,
+            email=email,
             is_confirmed=yes,
         )
     )
@@ -208,20 +237,48 @@ class _Trouble(Exception):
 
 
 def _settings(**overrides: Any) -> Any:
-    from pydantic import ValidationError
-
+    """The platform's settings; an option of the command line wins over its variable."""
     from pyat.foundation.settings import PlatformSettings
 
-    try:
-        return PlatformSettings(**{name: value for name, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        setting = "PYAT_" + str(wrong["loc"][0]).upper()
-        raise _Trouble(f"The setting {setting} is wrong: {wrong['msg']}.") from error
+    return PlatformSettings(**{name: value for name, value in overrides.items() if value is not None})
 
 
-def _run(work: Coroutine[Any, Any, int | None]) -> None:
+def _run(work: "Coroutine[Any, Any, int | None]") -> None:
+    import asyncio
+
     sys.exit(asyncio.run(work) or 0)
+
+
+def _sentence(error: Exception) -> str | None:
+    """What went wrong and what to do, for everything that is declared; None for what is a fault of ours."""
+    if isinstance(error, CycloptsError):
+        error.verbose = False
+        words = " ".join(("pyat", *(error.command_chain or ())))
+        return f"{' '.join(str(error).split())} See `{words} --help`."
+    if isinstance(error, _Trouble):
+        return str(error)
+
+    from pydantic import ValidationError
+
+    from pyat.assembly.embedded.errors import HomeError
+    from pyat.foundation.errors import AppError
+    from pyat.foundation.migrations import MigrationChanged
+
+    if isinstance(error, ValidationError):
+        wrong = error.errors(include_input=False)[0]
+        return f"The setting PYAT_{str(wrong['loc'][0]).upper()} cannot be used: {wrong['msg']}."
+    if isinstance(error, HomeError | AppError | MigrationChanged):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        variable = _file_variable(str(error.filename))
+        if variable is not None:
+            return f"{variable} names {error.filename}, which cannot be read ({error.strerror}): correct it."
+    return None
+
+
+def _file_variable(path: str) -> str | None:
+    named = (name for name, value in os.environ.items() if name.startswith("PYAT_") and value == path)
+    return next((name for name in named if name.endswith("_FILE")), None)
 
 
 def _guarded(command: Callable[[], Any]) -> None:
@@ -230,20 +287,20 @@ def _guarded(command: Callable[[], Any]) -> None:
         command()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has gone, such as `head`; what is left of it must not be written at exit either.
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until the process ends
+        sys.exit(1)
     except Exception as error:
-        from pyat.assembly.home import HomeError
-        from pyat.foundation.errors import AppError
-        from pyat.foundation.migrations import MigrationChanged
-
-        if isinstance(error, _Trouble | HomeError | AppError | MigrationChanged):
-            print(f"pyat: {error}", file=sys.stderr)
-            sys.exit(1)
-        raise
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        sys.exit(f"pyat: {sentence}")
 
 
 def main() -> None:
     """The command `pyat`."""
-    _guarded(app)
+    _guarded(lambda: app(exit_on_error=False, print_error=False))
 
 
 if __name__ == "__main__":

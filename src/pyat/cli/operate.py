@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pyat.assembly.offline import offline, servers
 from pyat.foundation.clock import wire_time
@@ -12,6 +13,7 @@ from pyat.foundation.errors import AppError
 from pyat.foundation.ids import BaseId, TokenId, UserId
 from pyat.foundation.settings import PlatformSettings
 from pyat.services.auth.contract import SCOPES, Account, Auth
+from pyat.services.schema.contract import Schema
 
 _console = Console(highlight=False)
 
@@ -74,7 +76,8 @@ async def list_tokens(settings: PlatformSettings, *, email: str | None) -> None:
         scopes = "all" if set(token.scopes) == SCOPES else ", ".join(token.scopes)
         bases = "all" if token.base_ids is None else ", ".join(token.base_ids)
         used = "never" if token.last_used_time is None else wire_time(token.last_used_time)
-        table.add_row(token.token_id, token.name, token.user_id, scopes, bases, used)
+        # Text, because a name may hold what looks like markup.
+        table.add_row(*map(Text, (token.token_id, token.name, token.user_id, scopes, bases, used)))
     _console.print(table)
 
 
@@ -87,11 +90,15 @@ async def revoke_token(settings: PlatformSettings, *, token_id: str) -> None:
 
 
 async def create_tenant(settings: PlatformSettings, *, name: str, email: str) -> None:
-    """A new organisation: its administrator, a token with every scope, a workspace."""
+    """A new organisation: its administrator, a token with every scope, a workspace. Each is printed when it is there."""
     password = secrets.token_urlsafe(12)
     async with offline(settings) as platform:
+        from pyat.assembly.prepare import acting_for
+
         auth: Auth = platform.contract("auth")
         account = await auth.create_account(email=email, name="Administrator", password=password, tenant_name=name)
+        print(f"administrator  {account.email}")
+        print(f"password       {password}", flush=True)
         issued = await auth.create_token(
             user_id=account.user_id,
             name="Administrator",
@@ -100,18 +107,10 @@ async def create_tenant(settings: PlatformSettings, *, name: str, email: str) ->
             expires_time=None,
             secret=None,
         )
-        principal = (await auth.authenticate(digest=_digest(issued.secret))).principal
-        workspace = await platform.contract("schema").create_workspace(principal=principal, name="My workspace")
-    print(f"administrator  {account.email}")
-    print(f"password       {password}")
-    print(f"token          {issued.secret}")
-    print(f"workspace      {workspace.workspace_id}")
-
-
-def _digest(secret: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(secret.encode()).hexdigest()
+        print(f"token          {issued.secret}", flush=True)
+        schema: Schema = platform.contract("schema")
+        workspace = await schema.create_workspace(principal=acting_for(account), name="My workspace")
+        print(f"workspace      {workspace.workspace_id}")
 
 
 async def import_csv(
@@ -123,6 +122,7 @@ async def import_csv(
     keep_going: bool,
     delimiter: str | None,
     encoding: str | None,
+    email: str | None,
     is_confirmed: bool,
 ) -> int:
     """See `pyat.cli.import_csv`, which does the work; returns the exit status."""
@@ -130,7 +130,7 @@ async def import_csv(
 
     async with offline(settings) as platform:
         auth: Auth = platform.contract("auth")
-        account = await _account(auth, platform.home.credentials().get("email"))
+        account = await _account(auth, email or platform.home.credentials().get("email"))
         return await run(
             platform.resources.database,
             platform.contract("schema"),

@@ -1,6 +1,6 @@
 """An application process as the supervisor wants it: serves an inherited socket, ends with its supervisor. Standard library.
 
-Paths: /health/ready, /pid, /die (ends at once with status 3), /slow (answers after a second), /environment.
+Paths: /health/ready, /die (ends at once with status 3), /slow (answers after a second), / (its environment).
 `--broken` ends at once with a message; `--ready-after FILE` is ready when that file exists.
 """
 
@@ -28,6 +28,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/die":
             os._exit(3)
         if self.path == "/slow":
+            (Path(os.environ["PYAT_HOME"]) / "slow").touch()
             time.sleep(1)
         is_ready = options.ready_after is None or options.ready_after.exists()
         body = json.dumps({"pid": os.getpid(), "environment": dict(os.environ)}).encode()

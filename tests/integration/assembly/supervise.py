@@ -1,10 +1,12 @@
 """Runs a supervisor for the tests: the plan as JSON on standard input, `ready` on standard output when all answer.
 
 `--as NAME` gives root up first, as a normal user would run it. `--shared-root` replaces /var/lib/pyat. `--server NAME` starts
-one embedded server without a supervisor and waits to be killed.
+one embedded server without a supervisor and waits to be killed. Orphans become this process's children, as they become those
+of the first process of a container.
 """
 
 import argparse
+import ctypes
 import logging
 import os
 import pwd
@@ -22,6 +24,8 @@ from pyat.assembly.embedded.postgres import EmbeddedPostgres
 from pyat.assembly.embedded.valkey import EmbeddedValkey
 from pyat.assembly.supervisor import Plan, Supervisor
 
+PR_SET_CHILD_SUBREAPER = 36
+
 
 def main() -> None:
     """See the module's text."""
@@ -31,6 +35,8 @@ def main() -> None:
     parser.add_argument("--server", choices=("postgres", "valkey"))
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(relativeCreated)d %(message)s")
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     plan = Plan.from_json(sys.stdin.read())
     if options.user is not None:
         user = pwd.getpwnam(options.user)

@@ -96,17 +96,21 @@ class Home:
     def _decide_layout(self) -> dict[str, str]:
         """Where the parts of a new home go. Decided once: data must not move when modes of folders change later."""
         account = server_account()
-        root = self._shared_root / self.digest
-        # What an earlier release put somewhere stays there.
-        is_inside = (self.path / "postgres" / "data").exists()
-        is_outside = account is not None and self.path.is_dir() and not can_enter(self.path, account)
-        is_shared = not is_inside and (is_outside or (root / "postgres" / "data").exists())
+        roots = (self._shared_root / f"{self.digest}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000))))
+        if (self.path / "secrets.json").exists():
+            # What an earlier release put somewhere stays there.
+            root = next(roots)
+            is_shared = (root / "postgres" / "data").exists()
+        else:
+            # Data of a home that was removed, and whose passwords are lost, is nobody's to use.
+            root = next(root for root in roots if not (root / "postgres" / "data").exists())
+            is_shared = account is not None and self.path.is_dir() and not can_enter(self.path, account)
         sockets = root / "run" if is_shared else self.path / "run"
         if len(os.fsencode(str(sockets) + _LONGEST_SOCKET)) > SOCKET_PATH_BYTES_MAX:
             sockets = Path("/tmp") / f"pyat-{os.geteuid()}-{self.digest}"  # noqa: S108 - private, its owner is checked
         return {
             "postgres": str(root / "postgres") if is_shared else "postgres",
-            "programs": str(root / "programs" if account is not None else self.path / "programs"),
+            "programs": str(root / "programs") if is_shared else "programs",
             "sockets": "run" if sockets == self.path / "run" else str(sockets),
         }
 
@@ -116,31 +120,34 @@ class Home:
         for folder in (self.postgres.parent, self.sockets):
             if folder == self.path:
                 continue
-            try:
-                if folder.is_relative_to(self._shared_root):
-                    self._shared_root.parent.mkdir(parents=True, exist_ok=True)
-                    for parent in reversed(folder.parents):
-                        if parent.is_relative_to(self._shared_root):
-                            _make_folder(parent, 0o755)
-                _make_folder(folder, _passage_mode())
-                found = folder.lstat()
-            except OSError as error:
-                raise unwritable(folder, error) from error
-            # In /tmp everybody could have been there first.
-            if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
-                raise HomeError(f"The folder {folder} has to belong to this user: remove it, or set PYAT_HOME.")
+            self._make_part(folder)
             if account is not None and not can_enter(folder, account):
                 raise HomeError(
                     f"PostgreSQL runs as {account.name}, who cannot enter {folder}: let others pass through the folders"
                     " above it (chmod o+x), or run PyAirtable as a normal user."
                 )
 
+    def _make_part(self, folder: Path) -> None:
+        try:
+            if folder.is_relative_to(self._shared_root):
+                self._shared_root.parent.mkdir(parents=True, exist_ok=True)
+                for parent in reversed(folder.parents):
+                    if parent.is_relative_to(self._shared_root):
+                        _make_folder(parent, 0o755)
+            _make_folder(folder, _passage_mode())
+            found = folder.lstat()
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        # In /tmp everybody could have been there first.
+        if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
+            raise HomeError(f"The folder {folder} has to belong to this user: remove it, or set PYAT_HOME.")
+
     def lock(self, *, url: str = "") -> None:
         """Claim the home for this process until it ends. `url` is told to who asks meanwhile. Raises AlreadyRunning."""
         paths = [self.path / "lock"]
         # A copied home names the same shared data as its original; only one of them may run.
         if not self.postgres.is_relative_to(self.path):
-            self.make_parts()
+            self._make_part(self.postgres.parent)
             paths.append(self.postgres.parent / "lock")
         try:
             for path in paths:
@@ -236,8 +243,11 @@ class Home:
         write_private(self.path / "prepared", stamp)
 
     def state(self) -> dict[str, Any]:
-        """What the supervisor last wrote; empty before the first start."""
-        return self._read("state.json") or {}
+        """What the supervisor last wrote; empty before the first start, and where a crash of the machine took it."""
+        with contextlib.suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads((self.path / "state.json").read_text("utf-8"))
+            return found
+        return {}
 
     def keep_state(self, state: Mapping[str, Any]) -> None:
         """Say what runs now. A disk that is full does not stop anything: the old state stays."""

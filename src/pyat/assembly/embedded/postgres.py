@@ -75,6 +75,7 @@ _SETUP_PLATFORM = (
 _SETUP_DATABASE = ("CREATE EXTENSION IF NOT EXISTS vector",)
 
 _SETUP_BYTES_MIN = 160 * 1024 * 1024
+_FULL_BYTES = 1024 * 1024
 _SETUP_TIMEOUT_S = 120.0
 _CANCEL_CHECK_S = 0.1
 _LEFTOVER_PATIENCE_S = 0.2
@@ -104,6 +105,10 @@ class _PidFile:
             return cls(int(lines[0]), lines[7].strip() if len(lines) > 7 else "")
         except (OSError, ValueError, IndexError):
             return None
+
+
+class _SetupKilled(ServerFailed):
+    """Somebody killed a program of the setup: that is no reason to give up at once."""
 
 
 class EmbeddedPostgres:
@@ -182,14 +187,22 @@ class EmbeddedPostgres:
                     return
         self._end_leftovers()
         with self._setup_lock() as lock:
-            try:
-                if is_new:
-                    self._make_cluster(lock)
-                else:
-                    self._amend_cluster(self._data, lock)
-                write_private(stamp, _SETUP)
-            except OSError as error:
-                raise unwritable(self._data.parent, error) from error
+            for attempt in range(_KILLED_MAX + 1):
+                try:
+                    if is_new:
+                        self._make_cluster(lock)
+                    else:
+                        self._amend_cluster(self._data, lock)
+                    break
+                except _SetupKilled:
+                    if attempt == _KILLED_MAX:
+                        raise
+                except OSError as error:
+                    raise unwritable(self._data.parent, error) from error
+        try:
+            write_private(stamp, _SETUP)
+        except OSError as error:
+            raise unwritable(self._home.path, error) from error
 
     @contextmanager
     def _setup_lock(self) -> Iterator[int]:
@@ -219,13 +232,16 @@ class EmbeddedPostgres:
         import shutil
 
         folder = self._data.parent
-        free = os.statvfs(folder)
-        if free.f_bavail * free.f_frsize < _SETUP_BYTES_MIN:
+        if _free_bytes(folder) < _SETUP_BYTES_MIN:
             raise ServerFailed(
                 f"The disk of {folder} is full: PostgreSQL needs {_SETUP_BYTES_MIN // 1024**2} MiB there for a start, so free"
                 " some space, or set PYAT_HOME to a larger disk."
             )
+        # initdb would say of a program that cannot be loaded that it is not there.
+        self._run(lock, [self._program, "--version"])
         draft, password_file = folder / "draft", folder / "password"
+        for process in self._processes(draft):
+            end(process, ((signal.SIGKILL, 3.0),))
         for left in (draft, password_file):
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left)
@@ -289,8 +305,11 @@ class EmbeddedPostgres:
                     process.kill()
         if self._is_cancelled():
             raise Cancelled
+        lines = output.decode("utf-8", "replace").splitlines()
+        if process.returncode == -signal.SIGKILL or any("signal 9" in line for line in lines):
+            raise _SetupKilled("PostgreSQL cannot be set up: its programs are killed again and again.")
         if process.returncode != 0:
-            raise self._failure(output.decode("utf-8", "replace").splitlines(), process.returncode, "be set up")
+            raise self._failure(lines, process.returncode, "be set up")
 
     # Starting
 
@@ -386,11 +405,11 @@ class EmbeddedPostgres:
             return found == words[0] + "".join(f' "{word}"' for word in words[1:])
         return False
 
-    def _processes(self) -> list[Found]:
-        """Every process that works on our data, whoever started it."""
+    def _processes(self, folder: Path | None = None) -> list[Found]:
+        """Every process that works on our data, or in another folder, whoever started it."""
         uid = os.geteuid() if self._account is None else self._account.uid
-        folder = Path(os.path.realpath(self._data))
-        return find("postgres", uid=uid, folder=folder, title=self._title)
+        title = self._title if folder is None else str(folder)
+        return find("postgres", uid=uid, folder=Path(os.path.realpath(folder or self._data)), title=title)
 
     def _end_leftovers(self) -> None:
         """End what a killed postmaster left: its processes hold the shared memory that a new one waits for."""
@@ -430,7 +449,12 @@ class EmbeddedPostgres:
             return postgres_package().not_runnable(said)
         if "semaphore" in text or "shared memory segment" in text:
             advice = "this machine allows too little shared memory or too few semaphores, so raise these limits"
-        elif "No space left on device" in text or "Disk quota exceeded" in text:
+        elif (
+            "No space left on device" in text
+            or "quota exceeded" in text
+            or _free_bytes(self._data.parent) < _FULL_BYTES
+        ):
+            # A full disk takes no log either.
             advice = f"the disk of {self._data.parent} is full, so free some space there"
         elif "Cannot allocate memory" in text:
             advice = "this machine has too little free memory, so end something else"
@@ -460,6 +484,12 @@ def _sync_method(word: str) -> list[str]:
         return []
     major, minor = os.uname().release.split(".")[:2]
     return [word] if (int(major), int("".join(filter(str.isdigit, minor)) or 0)) >= (5, 8) else []
+
+
+def _free_bytes(folder: Path) -> int:
+    """What others than root may still write on the disk of `folder`."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def _dynamic_memory_type() -> str:

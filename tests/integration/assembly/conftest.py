@@ -1,0 +1,54 @@
+"""Homes for these tests. A cluster is made once; tests that need one get a copy."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.assembly.harness import Supervised
+
+
+@pytest.fixture(scope="session")
+def places() -> Iterator[Path]:
+    """A folder that everybody can enter, which pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="pyat-assembly-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def place(places: Path) -> Path:
+    """Such a folder for one test."""
+    folder = Path(tempfile.mkdtemp(dir=places))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def template(places: Path) -> Path:
+    """A home after its first start and a clean stop, never to be started."""
+    with Supervised(places / "template") as supervised:
+        supervised.start()
+        supervised.stop()
+    return places / "template"
+
+
+@pytest.fixture
+def home(template: Path, place: Path) -> Path:
+    """A copy of the template: a home whose first start is over."""
+    subprocess.run(["cp", "-a", template, place / "home"], check=True)
+    return place / "home"
+
+
+@pytest.fixture
+def unprivileged() -> str:
+    """The name of a user that root can become; skips where we are not root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    return pwd.getpwnam("nobody").pw_name

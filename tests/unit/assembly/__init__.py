@@ -1,0 +1,1 @@
+"""Tests of pyat.assembly that need no server."""
