@@ -1,37 +1,10 @@
-"""SQL as values: numbering, quoting, and files of named statements."""
+"""SQL as values: quoting, and files of named statements."""
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pyat.foundation.sql import Fragment, ident, join, literal, load_statements, param, quote, raw
-
-
-def test_parameters_are_numbered_in_the_order_of_the_text() -> None:
-    where = raw("a = ") + param(1, "int4") + raw(" AND b = ") + param("x", "text")
-    text, values = (
-        raw("SELECT ") + param(None, "bool") + raw(" FROM ") + ident("s", "t") + raw(" WHERE ") + where
-    ).render()
-    assert text == 'SELECT $1::bool FROM "s"."t" WHERE a = $2::int4 AND b = $3::text'
-    assert values == (None, 1, "x")
-
-
-def test_a_fragment_without_parameters_is_its_text() -> None:
-    assert raw("SELECT 1").render() == ("SELECT 1", ())
-
-
-@given(st.lists(st.integers(), max_size=20))
-def test_joined_fragments_keep_their_parameters(numbers: list[int]) -> None:
-    text, values = join(", ", [param(number, "int8") for number in numbers]).render()
-    assert values == tuple(numbers)
-    assert text == ", ".join(f"${position}::int8" for position in range(1, len(numbers) + 1))
-
-
-def test_a_fragment_with_a_missing_value_is_a_broken_invariant() -> None:
-    with pytest.raises(AssertionError, match="one mark for each value"):
-        Fragment("no mark", (1,)).render()
+from pyat.foundation.sql import literal, load_statements, quote
 
 
 @pytest.mark.parametrize(
@@ -39,7 +12,7 @@ def test_a_fragment_with_a_missing_value_is_a_broken_invariant() -> None:
     [(("a",), '"a"'), (("app1", "tbl2"), '"app1"."tbl2"'), (('we"ird',), '"we""ird"'), (("a.b",), '"a.b"')],
 )
 def test_identifiers_are_quoted(names: tuple[str, ...], text: str) -> None:
-    assert quote(*names) == text == ident(*names).text
+    assert quote(*names) == text
 
 
 @pytest.mark.parametrize("name", ["", "a\x00b", "x" * 64, "é" * 32])
