@@ -109,7 +109,7 @@ class FirstStart:
                 await self._create_token(account)
             except InvalidTokenRequest as error:
                 # Mostly it was made by another home and revoked since, which has to last.
-                _log.warning("admin_token_not_made", reason=str(error))
+                _log.error("admin_token_not_made", reason=str(error))
                 self._known.pop("token")
                 self._remember(token_id="")
 
@@ -183,7 +183,8 @@ async def prepare(settings: PlatformSettings, home: Home, resources: Resources) 
 async def run() -> None:
     """Everything, in order."""
     settings = PlatformSettings()
-    configure_logging(level=settings.log_level, service="prepare")
+    # The end of this log is what a person sees when the start fails, so little else is written to it.
+    configure_logging(level="debug" if settings.log_level == "debug" else "error", service="prepare")
     home = Home(settings.home)
     home.prepare()
     async with open_resources(settings) as resources:

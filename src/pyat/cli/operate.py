@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pyat.assembly.offline import offline, servers
-from pyat.foundation.clock import wire_time
 from pyat.foundation.errors import AppError
 from pyat.foundation.ids import BaseId, TokenId, UserId
 from pyat.foundation.settings import PlatformSettings
@@ -69,13 +68,14 @@ async def list_tokens(settings: PlatformSettings, *, email: str | None) -> None:
         auth: Auth = platform.contract("auth")
         user_id: UserId | None = None if email is None else (await _account(auth, email)).user_id
         tokens = await auth.list_tokens(user_id=user_id)
-    table = Table()
+    # Without lines there is room for whole ids, which people copy, in a terminal of 80 columns.
+    table = Table(box=None, pad_edge=False)
     for heading in ("token", "name", "user", "scopes", "bases", "last used"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("token", "user", "last used"))
     for token in tokens:
         scopes = "all" if set(token.scopes) == SCOPES else ", ".join(token.scopes)
         bases = "all" if token.base_ids is None else ", ".join(token.base_ids)
-        used = "never" if token.last_used_time is None else wire_time(token.last_used_time)
+        used = "never" if token.last_used_time is None else f"{token.last_used_time:%Y-%m-%d %H:%M}"
         # Text, because a name may hold what looks like markup.
         table.add_row(*map(Text, (token.token_id, token.name, token.user_id, scopes, bases, used)))
     _console.print(table)

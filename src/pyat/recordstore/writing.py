@@ -158,7 +158,9 @@ def update(
         sets.append(f"_modified = CASE WHEN {changed} THEN date_trunc('milliseconds', now()) ELSE r._modified END")
         sets.append(f"_modified_by = CASE WHEN {changed} THEN $2::text ELSE r._modified_by END")
         for field in _own_modified_times(table):
-            watched: dict[str, str] = {other.field_id: new[other.field_id] for other in _watched(table, field) if other.field_id in new}
+            watched: dict[str, str] = {
+                other.field_id: new[other.field_id] for other in _watched(table, field) if other.field_id in new
+            }
             if watched:
                 own = quote(field.field_id)
                 sets.append(
