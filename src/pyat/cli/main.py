@@ -157,7 +157,7 @@ def token_create(
         list[str] | None, Parameter(help="A scope it holds; may be repeated. Every scope unless given.")
     ] = None,
     base: Annotated[
-        list[str] | None, Parameter(help="A base it reaches; may be repeated. Every base unless given.")
+        list[str] | None, Parameter(help="Id of a base it reaches; may be repeated. Every base unless given.")
     ] = None,
     email: Annotated[str | None, Parameter(help="Whose token; the administrator's unless given.")] = None,
 ) -> None:
@@ -246,7 +246,10 @@ def _settings(**overrides: Any) -> Any:
 def _run(work: "Coroutine[Any, Any, int | None]") -> None:
     import asyncio
 
-    sys.exit(asyncio.run(work) or 0)
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sys.exit(runner.run(work) or 0)
 
 
 def _sentence(error: Exception) -> str | None:

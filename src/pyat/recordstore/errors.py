@@ -125,7 +125,7 @@ class InvalidFilter(AppError):
 
 
 class FieldNameTaken(AppError):
-    """A field name that is empty, too long or used in the table already (without regard to case)."""
+    """A field name that is empty or used in the table already (without regard to case)."""
 
     code, status, wire_type = "FIELD_NAME_TAKEN", 422, "DUPLICATE_OR_EMPTY_FIELD_NAME"
     template = 'Field names must be unique and non-empty: "{name}"'
