@@ -228,8 +228,11 @@ def test_the_document_is_openapi_3_1(document: Document) -> None:
                 jsonschema_rs.meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
 
 
-def test_the_document_is_the_one_that_the_command_exports(platform: Platform, document: Document) -> None:
-    assert json.loads(platform.command("export-openapi").stdout) == document
+def test_the_document_is_the_one_that_the_command_exports(
+    platform: Platform, document: Document, tmp_path: Path
+) -> None:
+    platform.command("export-openapi", str(tmp_path / "openapi.json"))
+    assert json.loads((tmp_path / "openapi.json").read_text("utf-8")) == document
 
 
 class _Page(HTMLParser):

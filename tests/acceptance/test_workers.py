@@ -366,7 +366,6 @@ def test_no_write_is_misapplied_while_the_structure_changes(workers: Platform, o
     storm = Storm(workers, base, names={left: "left 0", right: "right 0"})
     storm.run(storm.rename(left, "left "), storm.rename(right, "right "), storm.add_fields, *map(storm.write, range(4)))
     told = f"{len(storm.written)} records, refused {storm.refused}, changes {storm.changes}"
-    print(told)
     assert len(storm.written) > 20, told
     assert storm.changes["rename 200"] > 5, told
     assert storm.changes["add 200"] > 5, told

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from importlib import import_module
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,11 +12,12 @@ import pytest
 
 from pyat.foundation.errors import AppError
 from pyat.foundation.openapi import errors_of
+from pyat.foundation.settings import PREFIX
 from pyat.foundation.web import Operation
 from pyat.recordstore.fieldtypes import REGISTRY
 from pyat.services.auth.contract import SCOPES
-from tests.docs import facts
-from tests.docs.markdown import ROOT, check_rows, code, read
+from tests.docs import facts, markdown
+from tests.docs.markdown import ROOT, check_rows, code, documents, parse, read
 
 ERRORS = ("code", "type", "status", "message", "when, and what to do")
 SETTINGS = ("variable", "default", "bounds", "meaning")
@@ -32,6 +34,7 @@ WORDS = ("what", "words", "from")
 BOUNDS = ("bound", "value", "from", "beyond it")
 
 _VARIABLE = re.compile(r"\bPYAT_[A-Z][A-Z0-9_]*[A-Z0-9]\b")
+_CODE = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
 _PLACEHOLDERS = {"PYAT_NAME", "PYAT_NAME_FILE"}
 """Stand for any variable in the comments of the settings."""
 
@@ -51,6 +54,13 @@ def test_errors() -> None:
     )
 
 
+@pytest.mark.parametrize("name", documents())
+def test_errors_that_are_named_exist(name: str) -> None:
+    known = set(chain.from_iterable((error.code, error.wire_type) for error in facts.errors()))
+    named = {span for span in read(name).spans if _CODE.fullmatch(span) and not span.startswith(PREFIX)}
+    assert sorted(named - known) == []
+
+
 def test_the_shapes_of_errors_are_real() -> None:
     shown = next(fence.text for fence in read("docs/reference/errors.md").fences if fence.info == "json")
     real = [error().body() for error in facts.errors() if error.template is None]
@@ -67,14 +77,23 @@ def test_settings() -> None:
     check_rows(read("docs/reference/settings.md"), SETTINGS, wanted)
 
 
+def _variables() -> set[str]:
+    variables = {setting.variable for setting in facts.settings()}
+    return variables | {f"{variable}_FILE" for variable in variables} | _PLACEHOLDERS
+
+
 def test_variables_that_are_no_settings() -> None:
     """Whatever `PYAT_…` the code or a script speaks of is a setting, a setting's file, or in the table of the others."""
-    known = {setting.variable for setting in facts.settings()}
-    known |= {f"{variable}_FILE" for variable in known} | _PLACEHOLDERS
     paths = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tools").iterdir(), *ROOT.glob("*.sh"), *(ROOT / ".ci").iterdir()]
     spoken = set(chain.from_iterable(_VARIABLE.findall(path.read_text("utf-8")) for path in paths if path.is_file()))
-    wanted = [(f"`{variable}`",) for variable in sorted(spoken - known)]
+    wanted = [(f"`{variable}`",) for variable in sorted(spoken - _variables())]
     check_rows(read("docs/reference/settings.md"), OTHER_VARIABLES, wanted, free=OTHER_VARIABLES[1:])
+
+
+@pytest.mark.parametrize("name", documents())
+def test_variables_that_are_named_exist(name: str) -> None:
+    others = {code(row[0])[0] for row in read("docs/reference/settings.md").rows(*OTHER_VARIABLES)}
+    assert sorted(set(_VARIABLE.findall(read(name).text)) - _variables() - others) == []
 
 
 # Commands
@@ -232,23 +251,18 @@ def _named(source: str) -> Any:
     ("change", "said"),
     [
         (("| `AMBIGUOUS_UPSERT` |", "| `AMBIGUOUS_MERGE` |"), ["is missing:", "is of nothing:"]),
-        (("| `ROUTE_NOT_FOUND` | `NOT_FOUND` | 404 |", "| `ROUTE_NOT_FOUND` | `NOT_FOUND` | 400 |"), ["is wrong:"]),
+        (("| `NOT_FOUND` | 404 |", "| `NOT_FOUND` | 400 |"), ["is wrong:"]),
+        (("| bare | No operation", "| type alone | No operation"), ["is wrong:"]),
     ],
 )
 def test_a_wrong_page_fails(
-    change: tuple[str, str], said: list[str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    change: tuple[str, str], said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.docs import markdown
-
     text = read("docs/reference/errors.md").text
     assert change[0] in text
     (tmp_path / "page.md").write_text(text.replace(*change), "utf-8")
     monkeypatch.setattr(markdown, "ROOT", tmp_path)
+    wanted = [error_facts(error) for error in facts.errors()]
     with pytest.raises(AssertionError) as raised:
-        check_rows(
-            markdown.parse(tmp_path / "page.md"),
-            ERRORS,
-            [error_facts(error) for error in facts.errors()],
-            free=ERRORS[4:],
-        )
+        check_rows(parse(tmp_path / "page.md"), ERRORS, wanted, free=ERRORS[4:])
     assert [word for word in ("is missing:", "is wrong:", "is of nothing:") if word in str(raised.value)] == said

@@ -30,7 +30,8 @@ def _processes(host: str, port: int) -> tuple[ProcessSpec, ...]:
         ProcessSpec(entry.name, _python(_PROCESS, entry.name, *_at(entry.needs, port)), _port(entry.name, port))
         for entry in CATALOG
     )
-    return (*services, ProcessSpec(GATEWAY, _python(_PROCESS, GATEWAY, *_at(GATEWAY_NEEDS, port)), port, host))
+    gateway = _python(_PROCESS, GATEWAY, *_at(GATEWAY_NEEDS, port))
+    return (*services, ProcessSpec(GATEWAY, gateway, port, host, is_entry=True))
 
 
 def _at(names: tuple[str, ...], port: int) -> list[str]:

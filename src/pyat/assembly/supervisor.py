@@ -44,6 +44,8 @@ READY_TIMEOUT_S = 120.0
 PREPARE_ATTEMPTS_MAX = 3
 DRAIN_S = 5.5
 """How long applications may finish what they answer; with the servers' time below, a stop takes less than 10 s."""
+DRAIN_OTHERS_S = 1.0
+"""What is left at least to those that stop after the entry: nothing is asked of them any more."""
 PORT_PATIENCE_S = 8.0
 PROBE_TIMEOUT_S = 2.0
 PROBE_PAUSE_S = 0.02
@@ -72,6 +74,8 @@ class ProcessSpec:
 
     Without any it starts beside the servers and waits for them by itself: loading its libraries takes longer than they do.
     """
+    is_entry: bool = False
+    """Takes requests that other processes help to answer, so it stops before those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -554,21 +558,14 @@ class Supervisor:
         """Applications first, with time to finish what they answer; then Valkey; then PostgreSQL. Within 10 s."""
         self._is_stopping = True
         self._keep_state("stopping")
-        mine = [a.process for a in self._applications if a.process is not None]
-        if self._prepare is not None:
-            mine.append(self._prepare)
-        for process in mine:
-            process.terminate()
         deadline_s = time.monotonic() + DRAIN_S
-        while any(process.poll() is None for process in mine):
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0 or self._is_hurried:
-                break
-            self._sleep(min(left_s, 1.0))
-        for process in mine:
-            if process.poll() is None:
-                _log.warning("Process %d did not end in time and is killed.", process.pid)
-                end(Started(process), ((signal.SIGKILL, 1.0),))
+        running = [a for a in self._applications if a.process is not None]
+        # A peer that ended first would leave the entry waiting: the connection stands, since we hold the peer's socket.
+        self._end_processes([a.process for a in running if a.process and a.spec.is_entry], deadline_s)
+        others = [a.process for a in running if a.process and not a.spec.is_entry]
+        if self._prepare is not None:
+            others.append(self._prepare)
+        self._end_processes(others, max(deadline_s, time.monotonic() + DRAIN_OTHERS_S))
         # Whoever still asks for readiness hears at once that nobody will answer.
         for listener in self._listeners.values():
             listener.close()
@@ -581,6 +578,20 @@ class Supervisor:
             embedded.server.stop()
         reap()
         self._home.keep_state({**self._home.state(), "pid": None, "phase": "stopped", "children": {}})
+
+    def _end_processes(self, processes: "list[subprocess.Popen[bytes]]", deadline_s: float) -> None:
+        """Tell them to stop, and kill whoever has not by the deadline, or when we are told to hurry."""
+        for process in processes:
+            process.terminate()
+        while any(process.poll() is None for process in processes):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or self._is_hurried:
+                break
+            self._sleep(min(left_s, 1.0))
+        for process in processes:
+            if process.poll() is None:
+                _log.warning("Process %d did not end in time and is killed.", process.pid)
+                end(Started(process), ((signal.SIGKILL, 1.0),))
 
 
 def is_ready(host: str, port: int, path: str) -> bool:

@@ -12,22 +12,35 @@ import pytest
 
 from tests.integration.assembly.harness import Supervised
 
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 2 * 1024**3
+
+
+def _is_roomy(folder: Path) -> bool:
+    """Whether a few clusters fit there, and copies of programs can be run there."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize > ROOM_BYTES and not found.f_flag & getattr(os, "ST_NOEXEC", 0)
+
 
 @pytest.fixture(scope="session")
 def places() -> Iterator[Path]:
-    """A folder that everybody can enter, which pytest's own are not."""
-    folder = Path(tempfile.mkdtemp(prefix="pyat-assembly-"))
+    """A folder that everybody can enter, which pytest's own are not; in memory where there is room."""
+    folder = Path(tempfile.mkdtemp(prefix="pyat-assembly-", dir=MEMORY if _is_roomy(MEMORY) else None))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
 
 
 @pytest.fixture
-def place(places: Path) -> Path:
-    """Such a folder for one test."""
+def place(places: Path) -> Iterator[Path]:
+    """Such a folder for one test; removed at once, since a cluster has a thousand files."""
     folder = Path(tempfile.mkdtemp(dir=places))
     folder.chmod(0o755)
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

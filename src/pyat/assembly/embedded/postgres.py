@@ -434,7 +434,7 @@ class EmbeddedPostgres:
 
     # Stopping
 
-    def stop(self, *, fast_s: float = 3.0) -> None:
+    def stop(self, *, fast_s: float = 2.5) -> None:
         """Shut down cleanly within `fast_s`, else at once: the log makes up for it at the next start."""
         if self._running is not None:
             end(self._running, ((_FAST, fast_s), (_IMMEDIATE, 0.5), (signal.SIGKILL, 1.0)))
