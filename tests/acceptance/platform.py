@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pyat.assembly.catalog import NAMES, port_of
-from pyat.assembly.embedded.home import Home
+from pyat.assembly.embedded.home import SHARED_ROOT, Home
 from pyat.assembly.embedded.postgres import EmbeddedPostgres
 from pyat.assembly.embedded.valkey import EmbeddedValkey
 
@@ -86,7 +87,16 @@ class Platform:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+        finally:
+            self.remove_shared()
+
+    def remove_shared(self) -> None:
+        """Remove what this home keeps outside of itself: as root, what the servers' user could not reach in it."""
+        part = self.home.postgres.parent
+        if part.parent == SHARED_ROOT:
+            shutil.rmtree(part, ignore_errors=True)
 
     def start(self) -> float:
         """`pyat up`, until its ready line; returns the seconds that took. Fails with its output when it does not come."""

@@ -303,7 +303,7 @@ def _guarded(command: Callable[[], Any]) -> None:
 
 def main() -> None:
     """The command `pyat`."""
-    _guarded(lambda: app(exit_on_error=False, print_error=False))
+    _guarded(lambda: app(sys.argv[1:], exit_on_error=False, print_error=False))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 Logs hold ids, names of errors and durations; never a secret, a token, a request body or a cell value.
 """
 
+import contextlib
 import logging
 import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -94,6 +95,23 @@ class _JsonLines(logging.Formatter):
         return orjson.dumps(event, default=str).decode()
 
 
+class _LossyStream:
+    """A stream where a line is lost that cannot be written: on a full disk, requests go on without a log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write a piece of a line."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Bring it to the file."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logging(*, level: str, service: str) -> None:
     """JSON lines on standard error: time, level, service, event and its fields. Called once per process."""
     structlog.configure(
@@ -106,7 +124,7 @@ def configure_logging(*, level: str, service: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _LossyStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=service)

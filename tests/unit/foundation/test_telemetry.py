@@ -1,5 +1,6 @@
 """Logs: one JSON object per line, no secret and no user's value in any of them."""
 
+import errno
 import io
 import logging
 import sys
@@ -48,6 +49,19 @@ def test_a_secret_that_slips_in_is_hidden(log: io.StringIO, key: str) -> None:
     structlog.get_logger("x").info("happened", **{key: "s3cret"})
     assert "s3cret" not in log.getvalue()
     assert _lines(log)[0][key] == "[hidden]"
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(log, "write", refuse)
+        structlog.get_logger("x").info("lost")
+    structlog.get_logger("x").info("kept")
+    assert [line["event"] for line in _lines(log)] == ["kept"]
 
 
 def _fail() -> None:

@@ -257,7 +257,7 @@ class Home:
     def _read(self, name: str) -> dict[str, Any] | None:
         try:
             found: dict[str, Any] = json.loads((self.path / name).read_text("utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise HomeError(
