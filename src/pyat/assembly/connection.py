@@ -23,8 +23,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._is_in_head = True
-        self._has_head_ended = False
-        """Whether a head ended in the bytes received last."""
+        self._has_ended = False
+        """Whether a head or a whole request ended in the bytes received last."""
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -40,10 +40,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some of a request, or of several."""
-        self._has_head_ended = False
+        self._has_ended = False
         super().data_received(data)
-        # What follows the end of a head is its body, and the next head is counted from the next bytes on.
-        if self._is_in_head and not self._has_head_ended:
+        # Bytes in which something ended are not all of one head; the next one is counted from the next bytes on.
+        if self._is_in_head and not self._has_ended:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse_head()
@@ -53,7 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The parser has seen the end of a head."""
         self._is_in_head = False
-        self._has_head_ended = True
+        self._has_ended = True
         self._head_bytes = 0
         self._forget_timer()
         super().on_headers_complete()
@@ -61,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The parser has seen the end of a request; what comes now is the next one's head."""
         self._is_in_head = True
+        self._has_ended = True
         super().on_message_complete()
 
     def _forget_timer(self) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +46,7 @@ STOP_AFTER_S = 5
 """How long running requests may take to finish when the process is told to stop."""
 DATABASE_WAIT_S = 30.0
 """How long a database may take to answer: it may be starting, or be recovering from a crash."""
+BUS_PAUSE_S = 1.0
 LISTEN_BACKLOG = 2048
 INTERNAL_KEY_BYTES_MIN = 32
 HEAD_BYTES_MAX = 2 * 1024 * 1024
@@ -89,11 +90,13 @@ async def _open_database(settings: PlatformSettings) -> Database:
                 url, connections_max=settings.database_pool_max, timeout_s=settings.database_timeout_s
             )
         except ServiceUnavailable as error:
-            if asyncio.get_running_loop().time() > deadline_s:
-                raise unreachable("PostgreSQL", url, "PYAT_DATABASE_URL", error.__cause__ or error) from error
+            cause = error.__cause__ or error
+            # An address that is none (a ValueError) does not become one by waiting.
+            if isinstance(cause, ValueError) or asyncio.get_running_loop().time() > deadline_s:
+                raise unreachable("PostgreSQL", url, "PYAT_DATABASE_URL", cause) from error
             await asyncio.sleep(0.1)
         except (asyncpg.PostgresError, OSError, ValueError) as error:
-            # It answered, and refuses; or there is no such host, or the address is none. Waiting does not help.
+            # It answered, and refuses.
             raise unreachable("PostgreSQL", url, "PYAT_DATABASE_URL", error) from error
 
 
@@ -151,15 +154,27 @@ async def serving(settings: PlatformSettings, names: Sequence[str], at: Mapping[
         for service in built.values():
             if service.lifespan is not None:
                 await stack.enter_async_context(service.lifespan())
-        bus = asyncio.create_task(resources.bus.run(), name="bus")
+        bus = asyncio.create_task(_listen(resources.bus), name="bus")
         stack.push_async_callback(_cancel, bus)
         yield app
 
 
+async def _listen(bus: Bus) -> None:
+    """Receive news until cancelled, whatever happens to it: without, a process would trust what it cached too long."""
+    while True:
+        try:
+            await bus.run()
+            return
+        except Exception:
+            _log.exception("bus_failed")
+            await asyncio.sleep(BUS_PAUSE_S)
+
+
 async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    # More than once, because valkey-py loses a cancellation that comes while it connects.
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.1)
 
 
 def _gateway(

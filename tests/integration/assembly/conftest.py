@@ -44,7 +44,7 @@ def place(places: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def template(places: Path) -> Path:
+def template_home(places: Path) -> Path:
     """A home after its first start and a clean stop, never to be started."""
     with Supervised(places / "template") as supervised:
         supervised.start()
@@ -53,9 +53,9 @@ def template(places: Path) -> Path:
 
 
 @pytest.fixture
-def home(template: Path, place: Path) -> Path:
+def home(template_home: Path, place: Path) -> Path:
     """A copy of the template: a home whose first start is over."""
-    subprocess.run(["cp", "-a", template, place / "home"], check=True)
+    subprocess.run(["cp", "-a", template_home, place / "home"], check=True)
     return place / "home"
 
 

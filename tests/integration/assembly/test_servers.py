@@ -257,7 +257,7 @@ def _fill(disk: Path) -> Path:
     return ballast
 
 
-def test_a_full_disk_is_one_sentence_and_heals(template: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_one_sentence_and_heals(template_home: Path, small_disk: Path) -> None:
     ballast = _fill(small_disk)
     with Supervised(small_disk / "home") as supervised:
         supervised.launch()
@@ -266,7 +266,7 @@ def test_a_full_disk_is_one_sentence_and_heals(template: Path, small_disk: Path)
     ballast.unlink()
 
     shutil.rmtree(small_disk / "home", ignore_errors=True)
-    subprocess.run(["cp", "-a", template, small_disk / "home"], check=True)
+    subprocess.run(["cp", "-a", template_home, small_disk / "home"], check=True)
     ballast = _fill(small_disk)
     with Supervised(small_disk / "home") as supervised:
         supervised.launch()
