@@ -19,7 +19,7 @@ from tests.acceptance.support import Account, Answer, call, new_table_fields
 SEED = 20_260_131
 PHASES = {"one-process": "examples,coverage,fuzzing", "processes": "fuzzing"}
 """`coverage` sends about a hundred requests for each operation: at every bound, and beyond each in turn."""
-EXAMPLES_MAX = 8
+EXAMPLES_MAX = 5
 """Generated requests for each operation in the phase `fuzzing`."""
 CHECKS = (
     "not_a_server_error",
@@ -164,7 +164,9 @@ def test_generated_requests_get_documented_answers(
     before = answers(platform)
     words = ["run", str(path), "--url", platform.url, "--header", f"Authorization: Bearer {account.token}"]
     words += ["--phases", PHASES[platform.mode], "--max-examples", str(EXAMPLES_MAX), "--seed", str(SEED)]
-    words += ["--checks", ",".join(CHECKS), "--generation-database", "none", "--workers", "2", "--no-color"]
+    words += ["--checks", ",".join(CHECKS), "--generation-database", "none", "--no-color"]
+    # One worker: Python 3.11 fails now and then where two threads parse source code, as Hypothesis does.
+    words += ["--workers", "1"]
     for name in TAKES_CREDENTIALS:
         words += ["--exclude-operation-id", name]
     finished = subprocess.run(
