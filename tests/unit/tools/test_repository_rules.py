@@ -30,7 +30,7 @@ GOOD = {
     "src/pyat/services/auth/queries.sql": "",
     "src/pyat/services/auth/service/tokens.py": "",
     "src/pyat/services/auth/migrations/0001_create_tables.sql": "",
-    "docs/page.md": "Run `./start-all-services.sh`; data lies in ~/.pyat. See /v0/meta/root/x and $HOME/work/x.",
+    "docs/page.md": f"Run `./start-all-services.sh`; data lies in ~/.pyat. See /v0/meta/root/x and $HOME{SLASH}work/x.",
     ".venv/lib/other.py": f"home = '{SLASH}home/somebody/x'",
 }
 
