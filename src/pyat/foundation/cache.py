@@ -5,6 +5,7 @@ Nothing durable lives here. When Valkey is away, calls raise `CacheUnavailable` 
 
 import asyncio
 import contextlib
+import secrets
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,8 @@ QUEUE_MAX = 10_000
 """Commands that may wait for an answer; more means that Valkey cannot keep up, and callers are told so."""
 LISTENING_CHECK_S = 5.0
 """How long a subscription may be silent before it is asked for a sign of life."""
+CONFIRMED_WITHIN_S = 0.5
+"""How long a sender waits for the other processes to have taken its news."""
 
 _NOT_SERVING = (
     "LOADING",
@@ -259,7 +262,8 @@ class Bus:
     """News between processes over Valkey's publish/subscribe: wake-ups and "forget what you cached".
 
     A message may be lost while Valkey is away, so a listener may only use it to act sooner than it would anyway.
-    `on_gap` runs after each reconnection, for caches that must not miss a message.
+    `on_gap` runs after each reconnection, for caches that must not miss a message. A message can ask for confirmation:
+    each process then answers on the sender's own channel after its listeners have run.
     """
 
     def __init__(self, cache: Cache, url: str) -> None:
@@ -267,6 +271,11 @@ class Bus:
         self._url = url
         self._listeners: dict[str, list[Listener]] = {}
         self._gap_handlers: list[Callable[[], None]] = []
+        self._own_channel = f"confirmed:{secrets.token_hex(8)}"
+        self._is_listening = False
+        self._sent = 0
+        self._confirmed: dict[str, asyncio.Queue[None]] = {}
+        self.listen(self._own_channel, self._count_confirmation)
 
     def listen(self, channel: str, listener: Listener) -> None:
         """Call `listener` with the text of each message on `channel`; before `run` starts."""
@@ -279,16 +288,42 @@ class Bus:
     async def publish(self, channel: str, message: str) -> bool:
         """Tell every process, this one included; False while Valkey is away: then only this process hears it."""
         try:
-            await self._cache.call("PUBLISH", f"pyat:{channel}", message)
+            await self._cache.call("PUBLISH", f"pyat:{channel}", f" {message}")
         except (CacheUnavailable, ValkeyError):
             await self._deliver(channel, message)
             return False
         return True
 
+    async def publish_confirmed(self, channel: str, message: str) -> bool:
+        """Tell every process and wait until the listeners of each have run, CONFIRMED_WITHIN_S seconds at most.
+
+        False when not all have said so in that time, or while Valkey is away: then this process alone may have heard it.
+        A process whose own subscription is not there hears no confirmations, and does not wait for them.
+        """
+        if not self._is_listening:
+            return await self.publish(channel, message)
+        self._sent += 1
+        number = str(self._sent)
+        confirmations = self._confirmed[number] = asyncio.Queue()
+        try:
+            async with asyncio.timeout(CONFIRMED_WITHIN_S):
+                framed = f"{self._own_channel}#{number} {message}"
+                for _ in range(await self._cache.call("PUBLISH", f"pyat:{channel}", framed)):
+                    await confirmations.get()
+        except (CacheUnavailable, ValkeyError, TimeoutError):
+            await self._deliver(channel, message)
+            return False
+        finally:
+            del self._confirmed[number]
+        return True
+
+    async def _count_confirmation(self, number: str) -> None:
+        # One that arrives after its sender gave up is of no use to anybody.
+        if number in self._confirmed:
+            self._confirmed[number].put_nowait(None)
+
     async def run(self) -> None:
         """Receive until cancelled; reconnects for ever."""
-        if not self._listeners:
-            return
         while True:
             client = ValkeyClient.from_url(self._url, decode_responses=True, socket_connect_timeout=ANSWER_TIMEOUT_S)
             try:
@@ -298,6 +333,7 @@ class Bus:
                 _log.warning("bus_interrupted", cause=type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER_S)
             finally:
+                self._is_listening = False
                 with contextlib.suppress(Exception):
                     await client.aclose()
 
@@ -319,9 +355,17 @@ class Bus:
                 unconfirmed.discard(message["channel"])
                 if not unconfirmed:
                     # Not sooner: what is published before Valkey has the subscription is missed too.
+                    self._is_listening = True
                     self._tell_of_gap()
             elif message["type"] == "message":
-                await self._deliver(message["channel"].removeprefix("pyat:"), message["data"])
+                await self._received(message["channel"].removeprefix("pyat:"), message["data"])
+
+    async def _received(self, channel: str, framed: str) -> None:
+        sender, _, text = framed.partition(" ")
+        await self._deliver(channel, text)
+        if sender:
+            confirmed_channel, _, number = sender.partition("#")
+            await self.publish(confirmed_channel, number)
 
     def _tell_of_gap(self) -> None:
         for handler in self._gap_handlers:

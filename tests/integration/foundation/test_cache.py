@@ -304,7 +304,56 @@ async def test_a_silent_connection_is_found_out(
     await listening.until(gaps=2)
 
 
-async def test_a_bus_without_listeners_has_nothing_to_do(valkey_url: str) -> None:
-    cache = Cache(valkey_url)
-    await Bus(cache, valkey_url).run()
+async def test_confirmed_news_has_been_heard_by_every_process(own_valkey: ValkeyServer, listening: Listening) -> None:
+    other = Listening(own_valkey.url)
+    done: list[str] = []
+
+    async def take_time(message: str) -> None:
+        await asyncio.sleep(0.05)
+        done.append(message)
+
+    other.bus.listen("news", take_time)
+    task = asyncio.create_task(other.bus.run())
+    await other.until(gaps=1)
+    for number in range(5):
+        assert await listening.bus.publish_confirmed("news", str(number))
+        assert done == [str(earlier) for earlier in range(number + 1)]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await other.cache.close()
+    assert await listening.bus.publish_confirmed("news", "alone")
+
+
+async def test_news_that_a_process_does_not_take_is_not_confirmed(
+    own_valkey: ValkeyServer, listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "CONFIRMED_WITHIN_S", 0.1)
+    other = Listening(own_valkey.url)
+    is_free = asyncio.Event()
+
+    async def wait(_: str) -> None:
+        await is_free.wait()
+
+    other.bus.listen("news", wait)
+    task = asyncio.create_task(other.bus.run())
+    await other.until(gaps=1)
+    assert not await listening.bus.publish_confirmed("news", "stuck")
+    is_free.set()
+    # The late confirmation of the first is not taken for one of the second.
+    assert await listening.bus.publish_confirmed("news", "free")
+    await other.until(heard=2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await other.cache.close()
+    own_valkey.kill()
+    assert not await listening.bus.publish_confirmed("news", "heard here only")
+    assert listening.heard[-1] == "heard here only"
+
+
+async def test_a_bus_that_does_not_listen_can_tell_and_does_not_wait(
+    own_valkey: ValkeyServer, listening: Listening
+) -> None:
+    cache = Cache(own_valkey.url)
+    assert await Bus(cache, own_valkey.url).publish_confirmed("news", "told")
+    await listening.until(heard=1)
     await cache.close()

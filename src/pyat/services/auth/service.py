@@ -316,13 +316,13 @@ class AuthService:
             pass
 
     async def _announce_end(self, credential_id: TokenId) -> None:
-        """Tell every process, after the commit: whoever asks auth from here on is refused.
+        """Tell every process, after the commit, and wait until each has forgotten it: whoever asks from here on is refused.
 
         Said again for a moment where Valkey does not take it, since it may just be starting anew. When it stays away
         longer, the other processes forget what they know once it is back, and within their time limit anyway.
         """
         for pause_s in (*_ANNOUNCE_PAUSES_S, None):
-            if await self._bus.publish(CREDENTIAL_REVOKED, credential_id) or pause_s is None:
+            if await self._bus.publish_confirmed(CREDENTIAL_REVOKED, credential_id) or pause_s is None:
                 return
             await asyncio.sleep(pause_s)
 
