@@ -1,5 +1,6 @@
 """A database's structure as text, read from PostgreSQL's own catalogue: equal texts are equal structures."""
 
+import re
 from collections.abc import Sequence
 
 from pyat.foundation.db import Database
@@ -65,6 +66,7 @@ SELECT format('TYPE %I.%I %s', n.nspname, t.typname, t.typtype)
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname = ANY($1) AND t.typtype IN ('d', 'e')
 """
+_MONTH = re.compile(r"(?<=base_changes)_[0-9]{6}\b|(?<=base_changes)_[0-9]{6}(?=_)")
 _PARTS = (_SCHEMAS, _RELATIONS, _COLUMNS, _CONSTRAINTS, _INDEXES, _ROUTINES)
 _OWN_SCHEMAS = Statement(
     "own_schemas",
@@ -82,4 +84,5 @@ async def structure(database: Database, schemas: Sequence[str] | None = None) ->
         for part in _PARTS:
             rows = await connection.rows(Statement("structure", part), list(schemas))
             lines += sorted(row["line"] for row in rows)
-    return "".join(f"{line}\n" for line in lines)
+    # Partitions of the change log are named by their months.
+    return _MONTH.sub("_month", "".join(f"{line}\n" for line in lines))

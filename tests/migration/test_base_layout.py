@@ -9,7 +9,7 @@ import pytest
 from pyat.foundation.db import Database
 from pyat.foundation.ids import BaseId, FieldId, TableId, ViewId
 from pyat.foundation.sql import Statement
-from pyat.recordstore import ddl
+from pyat.recordstore import ddl, layouts
 from pyat.recordstore.fieldtypes import REGISTRY, find
 from pyat.recordstore.structure import Field, Table, View
 from pyat.recordstore.tabular.importing import import_as_table
@@ -89,3 +89,23 @@ async def test_an_imported_table_lies_as_any_other(database: Database, tmp_path:
         await connection.run(Statement("drop", f'DROP SCHEMA "{BASE}" CASCADE'))
     await make_base(database, table)
     assert await structure(database, [BASE]) == imported
+
+
+async def test_a_base_of_the_first_layout_becomes_one_of_today(database: Database) -> None:
+    tables = (table_of("tbl00000000000001", every_field()),)
+    async with database.transaction() as connection:
+        await connection.script(
+            "first_layout", f'CREATE SCHEMA "{BASE}";' + layouts._STEPS[0].format(base=f'"{BASE}"')
+        )
+        assert await layouts.layout_of(connection, BASE) == 1
+        assert await layouts.upgrade(connection, BASE)
+        assert await layouts.layout_of(connection, BASE) == layouts.CURRENT
+        assert not await layouts.upgrade(connection, BASE)
+        await ddl.begin_change(connection, BASE, expected_version=1)
+        for table in tables:
+            await ddl.add_table(connection, BASE, table)
+    upgraded = await structure(database, [BASE])
+    async with database.transaction() as connection:
+        await connection.run(Statement("drop", f'DROP SCHEMA "{BASE}" CASCADE'))
+    await make_base(database, *tables)
+    assert await structure(database, [BASE]) == upgraded

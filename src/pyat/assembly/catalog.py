@@ -73,10 +73,10 @@ def settings_classes() -> "tuple[type[Settings], ...]":
 
 
 def preparation_stamp() -> str:
-    """Changes whenever a start has something to prepare: another version of ours, other migrations."""
+    """Changes whenever a start has something to prepare: another version of ours, other migrations or layouts."""
     digest = hashlib.sha256(pyat.__version__.encode())
-    services = Path(pyat.__file__).parent / "services"
-    for file in sorted(services.glob("*/migrations/*.sql")):
+    root = Path(pyat.__file__).parent
+    for file in (*sorted(root.glob("services/*/migrations/*.sql")), root / "recordstore" / "layouts.py"):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
 

@@ -29,6 +29,7 @@ from pyat.foundation.telemetry import configure_logging
 from pyat.services.airtable_gateway.contract import Records
 from pyat.services.auth.contract import SCOPES, Account, AccountNotFound, Auth, InvalidTokenRequest
 from pyat.services.schema.contract import Schema
+from pyat.services.schema.store import SchemaStore
 
 _log = structlog.get_logger("prepare")
 
@@ -41,8 +42,10 @@ def all_migrations() -> tuple[migrations.Migration, ...]:
 
 
 async def migrate(database: Database) -> tuple[migrations.Migration, ...]:
-    """Apply what is missing; returns what was applied."""
-    return await migrations.apply(database, all_migrations())
+    """Apply what is missing, also to the layouts of the bases there are; returns the migrations that were applied."""
+    applied = await migrations.apply(database, all_migrations())
+    await SchemaStore(database).upgrade_layouts()
+    return applied
 
 
 class FirstStart:

@@ -155,8 +155,13 @@ class _Codec:
 
 
 def methods_of(contract: type[Any]) -> tuple[str, ...]:
-    """The names of a contract's methods."""
-    return tuple(sorted(name for name, item in vars(contract).items() if inspect.isfunction(item) and name[0] != "_"))
+    """The names of a contract's methods, those of Protocols it is put together from included."""
+    parts = [part for part in contract.__mro__ if part.__module__ not in ("typing", "builtins")]
+    return tuple(
+        sorted(
+            {name for part in parts for name, item in vars(part).items() if inspect.isfunction(item) and name[0] != "_"}
+        )
+    )
 
 
 def _methods(contract: type[Any]) -> list[_Method]:

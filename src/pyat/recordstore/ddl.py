@@ -1,6 +1,6 @@
 """How a base lies in PostgreSQL, and every statement that changes its structure.
 
-A base is one PostgreSQL schema named by its id. It holds four relations of its own (below) and one relation for each
+A base is one PostgreSQL schema named by its id. It holds relations of its own (`layouts`) and one relation for each
 table, named by the table's id, with one column for each stored field, named by the field's id: a rename touches no
 data. Every change of structure locks the row of `base_state` and raises its version in the same transaction, so a plan
 made for one version never runs against another.
@@ -14,8 +14,9 @@ import orjson
 from pyat.foundation.db import Connection
 from pyat.foundation.ids import BaseId, TableId
 from pyat.foundation.sql import Statement, quote
+from pyat.recordstore import layouts
 from pyat.recordstore.columns import column_type
-from pyat.recordstore.structure import Field, Options, Table, View
+from pyat.recordstore.structure import Field, Link, Options, Table, View
 
 LOCK_TIMEOUT_MS = 2_000
 """Longest a change of structure waits for another one, or for writers of a table."""
@@ -25,42 +26,6 @@ RELATION_LOCK_TIMEOUT_MS = 50
 
 FILLED_TYPES = frozenset({"autoNumber", "lastModifiedTime"})
 """Types whose new column gets values for the records there are."""
-
-_CREATE_BASE = """
-CREATE SCHEMA {base};
-CREATE TABLE {base}.base_state (
-    only_row bool PRIMARY KEY DEFAULT true CHECK (only_row),
-    version int8 NOT NULL
-);
-INSERT INTO {base}.base_state (version) VALUES (1);
-CREATE TABLE {base}.base_tables (
-    table_id text COLLATE "C" PRIMARY KEY,
-    position int8 GENERATED ALWAYS AS IDENTITY,
-    name text NOT NULL,
-    description text,
-    primary_field_id text NOT NULL,
-    date_dependency jsonb,
-    auto_number int8 NOT NULL DEFAULT 0
-);
-CREATE TABLE {base}.base_fields (
-    field_id text COLLATE "C" PRIMARY KEY,
-    table_id text NOT NULL REFERENCES {base}.base_tables ON DELETE CASCADE,
-    position int8 GENERATED ALWAYS AS IDENTITY,
-    name text NOT NULL,
-    type text NOT NULL,
-    options jsonb NOT NULL,
-    description text
-);
-CREATE TABLE {base}.base_views (
-    view_id text COLLATE "C" PRIMARY KEY,
-    table_id text NOT NULL REFERENCES {base}.base_tables ON DELETE CASCADE,
-    position int8 GENERATED ALWAYS AS IDENTITY,
-    name text NOT NULL,
-    type text NOT NULL,
-    field_ids text[] NOT NULL,
-    hidden_field_ids text[] NOT NULL
-)
-"""
 
 # `_n` is the order of creation and the key of pages; `_id` is what clients know.
 _CREATE_TABLE = """
@@ -77,8 +42,8 @@ CREATE TABLE {relation} (
 _LOAD = """
 SELECT json_build_object(
     'version', (SELECT version FROM {base}.base_state),
-    'tables', (SELECT coalesce(json_agg(t ORDER BY t.position), '[]') FROM {base}.base_tables t),
-    'fields', (SELECT coalesce(json_agg(f ORDER BY f.position), '[]') FROM {base}.base_fields f),
+    'tables', (SELECT coalesce(json_agg(t ORDER BY t.position), '[]') FROM {base}.base_tables t WHERE t.deleted_at IS NULL),
+    'fields', (SELECT coalesce(json_agg(f ORDER BY f.position), '[]') FROM {base}.base_fields f WHERE f.deleted_at IS NULL),
     'views', (SELECT coalesce(json_agg(v ORDER BY v.position), '[]') FROM {base}.base_views v)
 )::text
 """
@@ -91,7 +56,7 @@ def relation(base_id: BaseId, table_id: TableId) -> str:
 
 async def create_base(connection: Connection, base_id: BaseId) -> None:
     """The PostgreSQL schema of a new base, empty, at version 1."""
-    await connection.script("create_base", _CREATE_BASE.format(base=quote(base_id)))
+    await layouts.create(connection, base_id)
 
 
 async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Table, ...]]:
@@ -100,12 +65,32 @@ async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Tabl
     fields: dict[str, list[Field]] = {}
     for row in found["fields"]:
         fields.setdefault(row["table_id"], []).append(
-            Field(row["field_id"], row["name"], row["type"], row["options"], row["description"])
+            Field(
+                row["field_id"],
+                row["name"],
+                row["type"],
+                row["options"],
+                row["description"],
+                number=row["position"],
+                base_id=base_id,
+                link=None if row["link"] is None else _link(row["link"], row["options"]),
+            )
         )
     views: dict[str, list[View]] = {}
     for row in found["views"]:
         views.setdefault(row["table_id"], []).append(
-            View(row["view_id"], row["name"], row["type"], tuple(row["field_ids"]), tuple(row["hidden_field_ids"]))
+            View(
+                view_id=row["view_id"],
+                name=row["name"],
+                type=row["type"],
+                field_ids=tuple(row["field_ids"]),
+                hidden_field_ids=tuple(row["hidden_field_ids"]),
+                filter=row["filter"],
+                sorts=tuple(row["sorts"]),
+                groups=tuple(row["groups"]),
+                settings=row["settings"],
+                description=row["description"],
+            )
         )
     tables = tuple(
         Table(
@@ -116,10 +101,15 @@ async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Tabl
             views=tuple(views.get(row["table_id"], ())),
             description=row["description"],
             date_dependency=row["date_dependency"],
+            number=row["position"],
         )
         for row in found["tables"]
     )
     return found["version"], tables
+
+
+def _link(stored: dict[str, Any], options: Options) -> Link:
+    return Link(stored["junction"], options["linkedTableId"], stored["is_first"], options.get("inverseLinkFieldId"))
 
 
 async def version_of(connection: Connection, base_id: BaseId) -> int | None:

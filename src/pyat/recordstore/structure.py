@@ -15,25 +15,66 @@ Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Link:
+    """Where the links of a field lie: one junction relation for both fields of a pair.
+
+    A junction has the columns `a` and `b` (creation numbers of the two records) and `a_place` and `b_place`: the place
+    of `b` in a's cell, and of `a` in b's. `is_first` says that this field's own records are in `a`.
+    """
+
+    junction: str
+    linked_table_id: TableId
+    is_first: bool
+    inverse_field_id: FieldId | None = None
+
+    @property
+    def own(self) -> str:
+        """The column of the records whose cells these are."""
+        return "a" if self.is_first else "b"
+
+    @property
+    def other(self) -> str:
+        """The column of the records they link to."""
+        return "b" if self.is_first else "a"
+
+    @property
+    def place(self) -> str:
+        """The column of the order within a cell."""
+        return f"{self.own}_place"
+
+
+@dataclass(frozen=True)
 class Field:
-    """A column of a table."""
+    """A column of a table. Fields that were not read from a base lack `number`, `base_id` and `link`."""
 
     field_id: FieldId
     name: str
     type: str
     options: Options = field(default_factory=dict)
     description: str | None = None
+    number: int = field(default=0, compare=False)
+    """Unique in its base and never used again; the change log calls the field by it."""
+    base_id: BaseId = field(default=BaseId(""), compare=False)
+    link: Link | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class View:
-    """A saved way to look at a table. `field_ids` is the display order; hidden ones are in `hidden_field_ids`."""
+    """A saved way to look at a table. `field_ids` is the display order; hidden ones are in `hidden_field_ids`.
+
+    `filter`, `sorts` and `groups` are what `recordstore.filters` reads; `settings` belong to the kind of view.
+    """
 
     view_id: ViewId
     name: str
     type: str
     field_ids: tuple[FieldId, ...] = ()
     hidden_field_ids: tuple[FieldId, ...] = ()
+    filter: Options | None = None
+    sorts: tuple[Options, ...] = ()
+    groups: tuple[Options, ...] = ()
+    settings: Options = field(default_factory=dict)
+    description: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +88,8 @@ class Table:
     views: tuple[View, ...]
     description: str | None = None
     date_dependency: Options | None = None
+    number: int = field(default=0, compare=False)
+    """Unique in its base and never used again; the change log calls the table by it."""
 
     @cached_property
     def fields_by_id(self) -> dict[str, Field]:
@@ -84,6 +127,11 @@ class Base:
     workspace_id: WorkspaceId
     version: int
     tables: tuple[Table, ...]
+
+    @cached_property
+    def tables_by_id(self) -> dict[str, Table]:
+        """Every table by its id."""
+        return {table.table_id: table for table in self.tables}
 
     def find_table(self, id_or_name: str) -> Table | None:
         """By id, by exact name, else by name without regard to case (wire reference, section 1.4)."""

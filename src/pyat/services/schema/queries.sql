@@ -55,3 +55,7 @@ INSERT INTO schema.workspaces (workspace_id, tenant_id, name)
 SELECT $1, $2, $3
 WHERE (SELECT count(*) FROM schema.workspaces WHERE tenant_id = $2) < $4
 RETURNING created_at;
+
+-- all_bases --
+-- Every base there is, deleted ones included, by id after $1, at most $2. Rows: base_id.
+SELECT base_id FROM schema.bases WHERE base_id > $1 ORDER BY base_id LIMIT $2;

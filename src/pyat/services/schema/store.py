@@ -14,7 +14,7 @@ from pyat.foundation.db import RETRIABLE, Connection, Database, Row
 from pyat.foundation.errors import AppError, ServiceUnavailable
 from pyat.foundation.ids import BaseId, TenantId, WorkspaceId
 from pyat.foundation.sql import load_statements
-from pyat.recordstore import ddl
+from pyat.recordstore import ddl, layouts
 from pyat.recordstore.ddl import StructureChanged
 from pyat.recordstore.structure import Base, Field, Table
 
@@ -174,6 +174,22 @@ class SchemaStore:
         except (AppError, pg.PostgresError) as error:
             # The column stays: empty, known to nobody, and in nobody's way.
             _log.warning("column_left_behind", base_id=base_id, column=made.field.field_id, cause=type(error).__name__)
+
+    async def upgrade_layouts(self) -> int:
+        """Take every base to the newest layout, each in a transaction of its own; how many were changed."""
+        changed, after = 0, ""
+        while True:
+            async with self._database.connection() as connection:
+                rows = await connection.rows(_STATEMENTS["all_bases"], after, 1_000)
+            for row in rows:
+                after = row["base_id"]
+                try:
+                    async with self._database.transaction() as connection:
+                        changed += await layouts.upgrade(connection, row["base_id"])
+                except GONE:
+                    continue
+            if not rows:
+                return changed
 
     async def has_workspace(self, tenant_id: TenantId, workspace_id: WorkspaceId) -> bool:
         """Whether the workspace exists and is the tenant's."""

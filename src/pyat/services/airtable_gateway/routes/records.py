@@ -10,7 +10,6 @@ from starlette.responses import Response
 from pyat.foundation.errors import InvalidRequest, ModelNotFound
 from pyat.foundation.ids import BaseId, RecordId, is_id
 from pyat.foundation.web import (
-    Handlers,
     Operation,
     Parameter,
     json_response,
@@ -317,7 +316,7 @@ class BodyParameters:
         return value
 
 
-class _Routes:
+class RecordRoutes:
     """The handlers, by the names of their operations."""
 
     def __init__(self, records: Records) -> None:
@@ -458,12 +457,6 @@ class _Routes:
         await self._records.delete_records(
             principal=principal_of(request), base_id=base_id, table=table, record_ids=unique
         )
-
-
-def handlers(records: Records) -> Handlers:
-    """The handler of every operation."""
-    routes = _Routes(records)
-    return {operation.name: getattr(routes, operation.name) for operation in OPERATIONS}
 
 
 def list_query(parameters: _Parameters) -> ListQuery:

@@ -2,20 +2,18 @@
 
 import hashlib
 import re
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
-from pyat.foundation.cache import Cache, CacheUnavailable
+from pyat.foundation.cache import CacheUnavailable
 from pyat.foundation.db import Connection
-from pyat.foundation.errors import AppError, InvalidRequest, ModelNotFound, NotPermittedOrNotFound, ServiceUnavailable
+from pyat.foundation.errors import InvalidRequest, ModelNotFound, ServiceUnavailable
 from pyat.foundation.identity import Principal
 from pyat.foundation.ids import BaseId, RecordId, is_id, new_id, new_ids
 from pyat.recordstore import cells, reading, writing
-from pyat.recordstore.ddl import StructureChanged
 from pyat.recordstore.errors import (
     AmbiguousUpsert,
     InvalidFilter,
@@ -30,43 +28,12 @@ from pyat.recordstore.errors import (
 from pyat.recordstore.fieldtypes import find
 from pyat.recordstore.structure import Base, Field, Table
 from pyat.services.airtable_gateway.contract import ListQuery, RecordChange, RecordPage, Upserted
-from pyat.services.airtable_gateway.settings import RecordsSettings
-from pyat.services.airtable_gateway.store import RecordsStore, create_records, update_records
-from pyat.services.schema.contract import Schema
+from pyat.services.airtable_gateway.service.calls import Calls, table_of
+from pyat.services.airtable_gateway.store.records import create_records, update_records
 
-Result = TypeVar("Result")
-
-PLANS_MAX = 5
-"""How often a request is planned anew because the structure changed under it."""
 MERGE_FIELDS_MAX = 3
 
 _OFFSET = re.compile(r"itr[0-9A-Za-z]{14}/rec[0-9A-Za-z]{14}")
-
-
-class _Bases:
-    """Structures by base id, the least recently used one dropped first. Freshness is checked by whoever uses one."""
-
-    def __init__(self, schema: Schema, *, bases_max: int) -> None:
-        self._schema = schema
-        self._bases_max = bases_max
-        self._known: OrderedDict[BaseId, Base] = OrderedDict()
-
-    def known(self, base_id: BaseId) -> Base | None:
-        base = self._known.get(base_id)
-        if base is not None:
-            self._known.move_to_end(base_id)
-        return base
-
-    async def fetch(self, base_id: BaseId) -> Base | None:
-        found = await self._schema.get_bases(base_ids=(base_id,))
-        if not found:
-            self._known.pop(base_id, None)
-            return None
-        self._known[base_id] = found[0]
-        self._known.move_to_end(base_id)
-        while len(self._known) > self._bases_max:
-            self._known.popitem(last=False)
-        return found[0]
 
 
 @dataclass(slots=True)
@@ -78,22 +45,16 @@ class _Merge:
     updated: dict[RecordId, dict[str, Any]] = field(default_factory=dict)
 
 
-class RecordsService:
-    """Implements the contract `Records`."""
-
-    def __init__(self, store: RecordsStore, schema: Schema, cache: Cache, settings: RecordsSettings) -> None:
-        self._store = store
-        self._cache = cache
-        self._settings = settings
-        self._bases = _Bases(schema, bases_max=settings.bases_cached_max)
+class RecordCalls(Calls):
+    """The part of the contract that lists and writes records."""
 
     async def list_records(self, *, principal: Principal, base_id: BaseId, table: str, query: ListQuery) -> RecordPage:
         """See the contract."""
 
         async def work(base: Base) -> RecordPage:
-            return await self._list(base, _table(base, table), query)
+            return await self._list(base, table_of(base, table), query)
 
-        return await self._planned(principal, base_id, work)
+        return await self.planned(principal, base_id, work)
 
     async def _list(self, base: Base, table: Table, query: ListQuery) -> RecordPage:
         if query.view is not None:
@@ -109,7 +70,7 @@ class RecordsService:
         rows_max = query.page_size
         if query.records_max is not None:
             rows_max = min(rows_max, query.records_max - listed)
-        page = await self._store.page(
+        page = await self.store.page(
             base, table, fields=fields, by_id=query.by_id, sort=sort, rows_max=rows_max, cursor=cursor
         )
         listed += page.row_count
@@ -122,7 +83,7 @@ class RecordsService:
     async def _keep(self, offset: str, fingerprint: str, cursor: reading.Cursor, listed: int) -> None:
         state = orjson.dumps([fingerprint, cursor.keys, cursor.n, cursor.n_max, listed])
         try:
-            await self._cache.call("SET", f"iterator:{offset}", state, "EX", self._settings.iterator_idle_s)
+            await self.cache.call("SET", f"iterator:{offset}", state, "EX", self.settings.iterator_idle_s)
         except CacheUnavailable as error:
             raise ServiceUnavailable from error
 
@@ -130,7 +91,7 @@ class RecordsService:
         if not _OFFSET.fullmatch(offset):
             raise InvalidOffset(offset=offset[:100])
         try:
-            state = await self._cache.call("GET", f"iterator:{offset}")
+            state = await self.cache.call("GET", f"iterator:{offset}")
         except CacheUnavailable as error:
             raise ServiceUnavailable from error
         if state is None:
@@ -147,12 +108,12 @@ class RecordsService:
         """See the contract."""
 
         async def work(base: Base) -> bytes:
-            body = await self._store.get(base, _table(base, table), record_id, by_id=by_id)
+            body = await self.store.get(base, table_of(base, table), record_id, by_id=by_id)
             if body is None:
                 raise ModelNotFound(kind="Record")
             return body
 
-        return await self._planned(principal, base_id, work)
+        return await self.planned(principal, base_id, work)
 
     async def create_records(
         self,
@@ -167,9 +128,9 @@ class RecordsService:
         """See the contract."""
 
         async def work(base: Base) -> bytes:
-            its_table = _table(base, table)
+            its_table = table_of(base, table)
             stored, new_choices = cells.stored(its_table, rows, typecast=typecast)
-            return await self._store.create(
+            return await self.store.create(
                 base,
                 its_table,
                 record_ids=[RecordId(record_id) for record_id in new_ids("rec", len(rows))],
@@ -179,7 +140,7 @@ class RecordsService:
                 by_id=by_id,
             )
 
-        return await self._planned(principal, base_id, work)
+        return await self.planned(principal, base_id, work)
 
     async def update_records(
         self,
@@ -195,13 +156,13 @@ class RecordsService:
         """See the contract."""
 
         async def work(base: Base) -> bytes:
-            its_table = _table(base, table)
+            its_table = table_of(base, table)
             stored, new_choices = cells.stored(its_table, [change.cells for change in changes], typecast=typecast)
             record_ids = [_required(change.record_id) for change in changes]
             merged: dict[RecordId, dict[str, Any]] = {}
             for record_id, row in zip(record_ids, stored, strict=True):
                 _overlay(merged, record_id, row, is_replacing=is_replacing)
-            return await self._store.update(
+            return await self.store.update(
                 base,
                 its_table,
                 changes=[writing.Change(record_id, row) for record_id, row in merged.items()],
@@ -212,7 +173,7 @@ class RecordsService:
                 by_id=by_id,
             )
 
-        return await self._planned(principal, base_id, work)
+        return await self.planned(principal, base_id, work)
 
     async def upsert_records(
         self,
@@ -229,7 +190,7 @@ class RecordsService:
         """See the contract."""
 
         async def work(base: Base) -> Upserted:
-            its_table = _table(base, table)
+            its_table = table_of(base, table)
             keys = _merge_fields(its_table, merge_on)
             stored, new_choices = cells.stored(its_table, [change.cells for change in changes], typecast=typecast)
             _check_keys(keys, changes, stored)
@@ -252,7 +213,7 @@ class RecordsService:
                     )
                 return merge
 
-            merge_result, body = await self._store.upsert(
+            merge_result, body = await self.store.upsert(
                 base,
                 its_table,
                 new_choices=new_choices,
@@ -262,7 +223,7 @@ class RecordsService:
             )
             return Upserted(body, tuple(merge_result.created), tuple(merge_result.updated))
 
-        return await self._planned(principal, base_id, work)
+        return await self.planned(principal, base_id, work)
 
     async def _matches(
         self,
@@ -298,42 +259,9 @@ class RecordsService:
         """See the contract."""
 
         async def work(base: Base) -> None:
-            await self._store.delete(base, _table(base, table), record_ids)
+            await self.store.delete(base, table_of(base, table), record_ids)
 
-        await self._planned(principal, base_id, work)
-
-    async def _planned(
-        self, principal: Principal, base_id: BaseId, work: Callable[[Base], Awaitable[Result]]
-    ) -> Result:
-        """Plan and run on the structure we know; whenever that turns out to be an old one, on the current one."""
-        base = self._bases.known(base_id) if principal.reaches(base_id) else None
-        is_current = base is None
-        if base is None:
-            base = await self._bases.fetch(base_id)
-        for _ in range(PLANS_MAX):
-            # One answer for "not there" and "not yours": existence must not leak.
-            if base is None or base.tenant_id != principal.tenant_id or not principal.reaches(base_id):
-                raise NotPermittedOrNotFound
-            try:
-                return await work(base)
-            except StructureChanged:
-                pass
-            except ServiceUnavailable:
-                raise
-            except AppError:
-                # The fault may lie in our copy: a table or choice that another process has just made.
-                if is_current or await self._store.version(base_id) == base.version:
-                    raise
-            base = await self._bases.fetch(base_id)
-            is_current = True
-        raise ServiceUnavailable
-
-
-def _table(base: Base, id_or_name: str) -> Table:
-    table = base.find_table(id_or_name)
-    if table is None:
-        raise NotPermittedOrNotFound
-    return table
+        await self.planned(principal, base_id, work)
 
 
 def _field(table: Table, id_or_name: str) -> Field:
