@@ -22,7 +22,7 @@ SERVICES = frozenset(
 )
 # Python modules beside these are caught by the import contract `service-layers`.
 _SERVICE_FILES = re.compile(
-    r"(contract|settings|store|service|routes|worker|app|__init__)\.py|queries\.sql|service/\w+\.py"
+    r"(contract|settings|store|service|routes|worker|app|__init__)\.py|queries\.sql|(service|routes|store|worker)/\w+\.py"
     r"|migrations/(__init__\.py|\d{4}_[a-z0-9_]+\.sql)"
 )
 # What .gitignore says, for a tree that git does not know.

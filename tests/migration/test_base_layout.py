@@ -3,6 +3,7 @@
 import difflib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,20 @@ RECORDED = Path(__file__).with_name("base_layout.txt")
 BASE = BaseId("app00000000000001")
 
 
+OTHER = {"recordLinkFieldId": "fld00000000000001", "fieldIdInLinkedTable": "fld00000000000001"}
+REFERRING: dict[str, Any] = {
+    "count": {"recordLinkFieldId": "fld00000000000001"},
+    "multipleLookupValues": OTHER,
+    "rollup": {**OTHER, "formula": "1"},
+    "multipleRecordLinks": {"linkedTableId": "tbl00000000000001"},
+    "multipleAttachments": None,
+}
+"""Options that name other fields, which the layout does not look at."""
+
+
 def every_field() -> tuple[Field, ...]:
     """A field of every type, its id made of the type's name."""
-    options = {field["type"]: field.get("options") for field in new_table_fields()}
+    options = {field["type"]: field.get("options") for field in new_table_fields()} | REFERRING
     return tuple(
         Field(
             FieldId(f"fld{name[:14]:0<14}"),
@@ -94,9 +106,7 @@ async def test_an_imported_table_lies_as_any_other(database: Database, tmp_path:
 async def test_a_base_of_the_first_layout_becomes_one_of_today(database: Database) -> None:
     tables = (table_of("tbl00000000000001", every_field()),)
     async with database.transaction() as connection:
-        await connection.script(
-            "first_layout", f'CREATE SCHEMA "{BASE}";' + layouts._STEPS[0].format(base=f'"{BASE}"')
-        )
+        await connection.script("first_layout", f'CREATE SCHEMA "{BASE}";' + layouts._STEPS[0].format(base=f'"{BASE}"'))
         assert await layouts.layout_of(connection, BASE) == 1
         assert await layouts.upgrade(connection, BASE)
         assert await layouts.layout_of(connection, BASE) == layouts.CURRENT

@@ -12,20 +12,36 @@ import orjson
 from hypothesis import strategies as st
 
 from pyat.foundation.clock import wire_time
-from pyat.foundation.ids import FieldId
+from pyat.foundation.ids import BaseId, FieldId, UserId
 from pyat.recordstore.errors import UnknownChoice
-from pyat.recordstore.fieldtypes import BadValue, NewChoices, StoredValue, find, with_new_choices
+from pyat.recordstore.fieldtypes import BadValue, NewChoices, StoredValue, User, Users, find, with_new_choices
+from pyat.recordstore.fieldtypes.people import UserType
 from pyat.recordstore.structure import Field
 
 CORPUS = Path(__file__).parent.parent / "corpus" / "values"
 EMPTY, REFUSED, UNKNOWN_CHOICE = "empty", "refused", "unknown choice"
+BASE_ID = BaseId("app00000000000001")
+USERS = Users(
+    tuple(
+        User(UserId(f"usr{number:014}"), email, name)
+        for number, (email, name) in enumerate(
+            [
+                ("ann@example.com", "Ann Lee"),
+                ("Bob@Example.com", "bob"),
+                ("cy@example.com", 'Cy "C", Jr.'),
+                ("one@example.com", "Same Name"),
+                ("two@example.com", "same name"),
+            ]
+        )
+    )
+)
 
 
 def make_field(type_name: str, options: Any = None) -> Field:
     """A field with the options of a create request; choices get the ids sel00000000000000, …01 and so on."""
     numbers = count()
     parsed = find(type_name).parse_options(options, new_choice_id=lambda: f"sel{next(numbers):014}")
-    return Field(FieldId("fld00000000000001"), "F", type_name, parsed)
+    return Field(FieldId("fld00000000000001"), "F", type_name, parsed, base_id=BASE_ID)
 
 
 @dataclass(frozen=True)
@@ -56,11 +72,19 @@ def corpus() -> list[Case]:
 
 def write(field: Field, value: Any, *, is_typecast: bool) -> tuple[Field, StoredValue]:
     """The stored value, and the field as it is after the write. Raises BadValue, UnknownChoice."""
+    kind = find(field.type)
+    if isinstance(kind, UserType):
+        return field, kind.read(value, USERS, typecast=is_typecast)
     if not is_typecast:
-        return field, find(field.type).parse(value, field)
+        return field, kind.parse(value, field)
     new_choices = NewChoices()
-    stored = find(field.type).typecast(value, field, new_choices)
+    stored = kind.typecast(value, field, new_choices)
     return (replace(field, options=with_new_choices(field, new_choices)) if new_choices.ids_by_name else field), stored
+
+
+def parsed(field: Field, value: Any) -> StoredValue:
+    """The stored value of a write without typecast. Raises BadValue, UnknownChoice."""
+    return write(field, value, is_typecast=False)[1]
 
 
 def outcome(case: Case) -> tuple[str, Field, StoredValue]:
@@ -83,6 +107,14 @@ def seen(field: Field, stored: StoredValue) -> Any:
     if field.type in ("singleSelect", "multipleSelects") and stored is not None:
         names = {choice["id"]: choice["name"] for choice in field.options["choices"]}
         return names[stored] if isinstance(stored, str) else [names[choice_id] for choice_id in stored]
+    if field.type == "barcode" and stored is not None:
+        return orjson.loads(stored)
+    if isinstance(find(field.type), UserType) and stored is not None:
+        people = [
+            {"id": user.user_id, "email": user.email, "name": user.name}
+            for user in map(USERS.by_id.__getitem__, [stored] if isinstance(stored, str) else stored)
+        ]
+        return people[0] if isinstance(stored, str) else people
     return stored
 
 
@@ -94,7 +126,10 @@ def decoded(field: Field, json: str | None) -> Any:
     return float(json) if is_number else orjson.loads(json)
 
 
-# One field of every type that takes values, with options that leave room.
+# One field of every type that takes values and keeps them in a column, with options that leave room.
+
+APART = frozenset({"multipleRecordLinks", "multipleAttachments"})
+"""Types whose values lie in relations of their own; they have tests of their own."""
 
 _CHOICES = [{"name": name} for name in ("a", "b", "c", "d", "e f", 'with "quotes"', "back\\slash", "北京", "1", "x, y")]
 _MOMENT = {"dateFormat": {"name": "us"}, "timeFormat": {"name": "12hour"}}
@@ -112,11 +147,17 @@ WRITABLE: Sequence[Field] = [
     make_field("singleSelect", {"choices": _CHOICES}),
     make_field("multipleSelects", {"choices": _CHOICES}),
     make_field("multipleSelects", {"choices": [{"name": f"choice number {number}"} for number in range(500)]}),
+    make_field("barcode"),
+    make_field("singleCollaborator"),
+    make_field("multipleCollaborators"),
 ]
 
 
 def _names(field: Field) -> st.SearchStrategy[str]:
     return st.sampled_from([choice["name"] for choice in field.options["choices"]])
+
+
+_people = st.sampled_from(USERS.people).map(lambda user: {"id": user.user_id, "email": user.email, "name": user.name})
 
 
 def accepted_values(field: Field) -> st.SearchStrategy[Any]:
@@ -128,6 +169,9 @@ def accepted_values(field: Field) -> st.SearchStrategy[Any]:
         "richText": texts | st.lists(st.sampled_from(["* a", " *\tb", "* * *", "```", "-", "*", ""])).map("\n".join),
         "rating": st.integers(0, 7),
         "checkbox": st.just(True),
+        "barcode": st.builds(lambda text, kind: {"text": text, "type": kind} if kind else {"text": text}, texts, texts),
+        "singleCollaborator": _people | _people.map(lambda person: {"email": person["email"].upper()}),
+        "multipleCollaborators": st.lists(_people | _people.map(lambda person: person["id"]), max_size=6),
         "date": st.dates().map(str) | st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
         "dateTime": st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(datetime.isoformat)
         | st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat)

@@ -16,7 +16,7 @@ from pyat.foundation.ids import BaseId, TenantId, TokenId, UserId, WorkspaceId
 from pyat.foundation.openapi import errors_of
 from pyat.foundation.web import Health, Operation, Router, ServiceApp
 from pyat.services.schema.contract import FieldDraft, TableDraft
-from pyat.services.schema.routes import OPERATIONS, SchemaRoutes
+from pyat.services.schema.routes import OPERATIONS, handlers
 from pyat.services.schema.service import SchemaService
 from pyat.services.schema.settings import SchemaSettings
 from pyat.services.schema.store import SchemaStore
@@ -111,7 +111,7 @@ async def served(service: SchemaService, database: Database) -> AsyncIterator[Cl
     app = ServiceApp(
         "schema",
         OPERATIONS,
-        SchemaRoutes(service).handlers(),
+        handlers(service),
         SIGNER,
         Health("schema", {"database": database.is_ready}),
     )

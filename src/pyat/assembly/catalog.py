@@ -54,7 +54,8 @@ class Entry:
 CATALOG = (
     Entry("auth", 8081, "Auth"),
     Entry("schema", 8094, "Schema"),
-    Entry("airtable_gateway", 8093, "Records", needs=("schema",)),
+    Entry("file", 8088, "Files", needs=("schema",)),
+    Entry("airtable_gateway", 8093, "Records", needs=("auth", "schema", "file")),
 )
 """Every service but the gateway, which has no contract: nobody calls it, everybody is called by it."""
 

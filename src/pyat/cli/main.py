@@ -115,6 +115,31 @@ def status() -> None:
 
 
 @app.command
+def run(
+    *command: Annotated[str, Parameter(help="The program and its arguments, after `--`.")],
+    url: Annotated[
+        str | None, Parameter(help="URL of the platform; that of the one running here unless given.")
+    ] = None,
+    token: Annotated[
+        str | None, Parameter(help="Token for the program; AIRTABLE_API_KEY, else the administrator's of this home.")
+    ] = None,
+) -> None:
+    """Run a program whose requests to Airtable's hosts go to this platform.
+
+    For Python and Node programs that name no other endpoint. Requests to
+    api.airtable.com, content.airtable.com and airtable.com are sent to the
+    platform, all others are left alone. The program finds its token in
+    AIRTABLE_API_KEY. Ends with the program's own status.
+    """
+    from pyat.cli.run import become, prepared
+
+    try:
+        become(command, prepared(_settings(), url=url, token=token, environ=os.environ))
+    except ValueError as error:
+        raise _Trouble(str(error)) from error
+
+
+@app.command
 def doctor() -> None:
     """Say what is wrong with this machine and what to do about it."""
     from pyat.cli.doctor import show

@@ -98,10 +98,10 @@ class Connection:
         _note(statement)
         return str(await self.raw.execute(statement.text, *arguments))
 
-    async def script(self, name: str, text: str) -> None:
-        """Several statements in one round trip, without arguments (DDL)."""
+    async def script(self, name: str, text: str, *, timeout_s: float | None = None) -> None:
+        """Several statements in one round trip, without arguments (DDL); `timeout_s` instead of the pool's time."""
         _note(Statement(name, ""))
-        await self.raw.execute(text)
+        await self.raw.execute(text, timeout=timeout_s)
 
 
 def _note(statement: Statement) -> None:
@@ -147,12 +147,24 @@ async def _keep_calendar_ends(connection: Any) -> None:
         await connection.set_type_codec(name, schema="pg_catalog", encoder=encoder, decoder=decoder, format="tuple")
 
 
+DEFERRED = "set_config('synchronous_commit', 'off', true) = 'off'"
+"""A condition that is always true; a transaction whose statement has it does not wait for the disk when it commits.
+
+Others see it at once and get its locks sooner. Whoever confirms it to anybody waits for `Database.flush` before.
+"""
+
+_FLUSH = Statement("flush", "SELECT pg_logical_emit_message(true, 'pyat', '')")
+"""A transaction that writes next to nothing and waits for the disk: with its commit, all earlier ones are on it."""
+
+
 class Database:
     """The process's pool. Make it with `open`, end it with `close`."""
 
     def __init__(self, pool: "asyncpg.Pool[Row]", *, timeout_s: float) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
+        self._flush_running: asyncio.Task[None] | None = None
+        self._flush_waiting: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -247,6 +259,23 @@ class Database:
         """Run a single statement for its effect."""
         async with self.connection() as connection:
             return await connection.run(statement, *arguments)
+
+    async def flush(self) -> None:
+        """Return when everything that was committed before this call is on disk; see `DEFERRED`.
+
+        Calls that come while one runs share the next one. Raises ServiceUnavailable; then nobody knows.
+        """
+        if self._flush_waiting is None:
+            self._flush_waiting = asyncio.create_task(self._flush_after(self._flush_running))
+        # Shielded: one caller that goes away must not take the flush from the others.
+        await asyncio.shield(self._flush_waiting)
+
+    async def _flush_after(self, running: "asyncio.Task[None] | None") -> None:
+        if running is not None:
+            await asyncio.wait([running])
+        self._flush_running, self._flush_waiting = self._flush_waiting, None
+        async with self.connection() as connection:
+            await connection.raw.execute(_FLUSH.text)
 
     async def is_ready(self) -> bool:
         """Whether a trivial statement is answered within two seconds."""

@@ -4,6 +4,7 @@ An error crosses a process boundary as (code, details) and is rebuilt there as `
 `code` names the error for us and never changes; `wire_type` is what Airtable calls it, which several may share.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import orjson
@@ -26,6 +27,8 @@ class AppError(Exception):
     is_bare: ClassVar[bool] = False
     """True renders the string shape `{"error": "TYPE"}` instead of the object."""
     retry_after_s: ClassVar[int | None] = None
+    beside: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Details that stand in the body beside `error`, which Airtable's never have: JSON schemas by name."""
 
     _by_code: ClassVar[dict[str, type["AppError"]]] = {}
 
@@ -58,7 +61,7 @@ class AppError(Exception):
         message = self.message
         if message is not None:
             inner["message"] = message
-        return orjson.dumps({"error": inner})
+        return orjson.dumps({"error": inner, **{name: self.details[name] for name in self.beside}})
 
     @classmethod
     def all(cls) -> tuple[type["AppError"], ...]:

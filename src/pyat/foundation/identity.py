@@ -92,5 +92,9 @@ class Signer:
             None if bases is None else frozenset(bases),
         )
 
+    def derived(self, purpose: str) -> bytes:
+        """A key of 32 bytes for another purpose; from it nobody learns this one."""
+        return hmac.digest(self._key, b"derived key: " + purpose.encode(), "sha256")
+
     def _mac(self, text: bytes) -> str:
         return hmac.digest(self._key, text, "sha256").hex()

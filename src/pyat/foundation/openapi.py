@@ -7,6 +7,7 @@ HTML file without scripts.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -48,20 +49,28 @@ _NOUNS = {
     "com": "comment",
     "ach": "webhook",
     "att": "attachment",
+    "upl": "resumable upload",
 }
 _STATUS_NAMES = {
     200: "OK",
+    201: "Created",
+    204: "No content",
     400: "Bad request",
     401: "Not authenticated",
     403: "Not permitted, or not found",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    410: "Gone",
+    412: "Precondition failed",
     413: "Request body too large",
     414: "URL too long",
+    415: "Content type not supported",
+    416: "Range not satisfiable",
     422: "Invalid request",
     429: "Rate limit reached",
     431: "Request headers too large",
+    460: "Checksum mismatch",
     500: "Server error",
     503: "Service unavailable",
 }
@@ -164,10 +173,10 @@ def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     schema = operation.answer
-    success: dict[str, Any] = {"description": _STATUS_NAMES[200]}
+    success: dict[str, Any] = {"description": _STATUS_NAMES[operation.status]}
     if schema is not None:
         success["content"] = {"application/json": {"schema": schema}}
-    made: dict[str, Any] = {"200": success}
+    made: dict[str, Any] = {str(operation.status): success}
     by_status: dict[int, list[type[AppError]]] = {}
     for error in errors_of(operation):
         by_status.setdefault(error.status, []).append(error)
@@ -204,14 +213,20 @@ def _error_schema(errors: Sequence[type[AppError]]) -> JsonSchema:
             "properties": {"type": {"enum": full}, "message": {"type": "string"}},
             "additionalProperties": False,
         }
-        shapes.append(_only("error", inner))
+        beside = {name: schema for error in errors for name, schema in error.beside.items()}
+        shapes.append(_only("error", inner, beside))
     if bare:
         shapes.append(_only("error", {"enum": bare}))
     return shapes[0] if len(shapes) == 1 else {"oneOf": shapes}
 
 
-def _only(name: str, schema: JsonSchema) -> JsonSchema:
-    return {"type": "object", "required": [name], "properties": {name: schema}, "additionalProperties": False}
+def _only(name: str, schema: JsonSchema, beside: Mapping[str, JsonSchema] = MappingProxyType({})) -> JsonSchema:
+    return {
+        "type": "object",
+        "required": [name],
+        "properties": {name: schema, **beside},
+        "additionalProperties": False,
+    }
 
 
 def _first_sentence(error: type[AppError]) -> str:
@@ -446,7 +461,7 @@ def _plain_example(kind: str, schema: JsonSchema, name: str) -> Any:
         return True
     if kind == "null":
         return None
-    prefix = re.match(r"\^([a-z]{3})\[", schema.get("pattern", ""))
+    prefix = re.match(r"\^\(?([a-z]{3})[\[|]", schema.get("pattern", ""))
     if prefix:
         return prefix[1] + "AbCdEfGhIjKlMn"
     formats = {

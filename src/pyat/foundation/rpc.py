@@ -11,6 +11,7 @@ peer that is gone, silent or talks nonsense is one declared error: ServiceUnavai
 
 import asyncio
 import inspect
+import io
 import math
 import time
 import typing
@@ -214,7 +215,7 @@ class _Peer:
             headers[DEADLINE_HEADER] = str(int((ends_s - time.monotonic()) * 1000))
             try:
                 async with self._session.post(
-                    self._url + method.path, data=body, headers=headers, allow_redirects=False
+                    self._url + method.path, data=io.BytesIO(body), headers=headers, allow_redirects=False
                 ) as response:
                     if response.content_length is None or response.content_length > BODY_BYTES_MAX:
                         raise aiohttp.ClientPayloadError("an answer without a length, or too long")

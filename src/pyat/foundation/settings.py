@@ -77,6 +77,12 @@ class PlatformSettings(Settings):
         default="",
         description="Hosts or networks (comma-separated) that outgoing requests may reach although they are not public.",
     )
+    file_url_lifetime_s: int = Field(
+        default=7_200,
+        ge=7_200,
+        le=7 * 86_400,
+        description="Shortest life of a file's URL, in seconds: two hours, as clients of Airtable may rely on.",
+    )
     database_pool_max: int = Field(default=8, ge=2, le=200, description="PostgreSQL connections of one process.")
     database_timeout_s: float = Field(default=30.0, gt=0, description="Longest a statement of a request may run.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

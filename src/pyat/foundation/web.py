@@ -80,8 +80,14 @@ class Operation:
     query: tuple[Parameter, ...] = ()
     body: JsonSchema | None = None
     answer: JsonSchema | None = None
+    status: int = 200
+    """Of the answer where all goes well."""
     errors: tuple[type[AppError], ...] = ()
     description: str = ""
+    body_bytes_max: int = BODY_BYTES_MAX
+    """Largest body that the gateway lets through."""
+    answer_time_s: float = ANSWER_TIME_S
+    """Longest time until the answer begins, the arrival of the body included."""
 
 
 class Match(NamedTuple):
@@ -147,6 +153,14 @@ class Router:
         if allowed:
             raise MethodNotAllowed(method=method, allowed=", ".join(sorted(allowed)))
         raise RouteNotFound
+
+    def answers(self, method: str, raw_path: bytes) -> bool:
+        """Whether an operation has this path and method."""
+        try:
+            self.match(method, raw_path)
+        except (MethodNotAllowed, RouteNotFound):
+            return False
+        return True
 
     def allowed(self, raw_path: bytes) -> bool:
         """Whether any operation has this path."""
@@ -278,7 +292,7 @@ async def answer(match: Match, request: Request, handlers: Handlers, *, service:
     meters = _meters(service, operation.name)
     meters.in_flight.inc()
     try:
-        async with asyncio.timeout(ANSWER_TIME_S):
+        async with asyncio.timeout(operation.answer_time_s):
             response = await handlers[operation.name](request)
     except AppError as error:
         response = error_response(error)

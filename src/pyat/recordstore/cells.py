@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyat.recordstore.errors import ComputedValue, InvalidValue, UnknownFieldName
-from pyat.recordstore.fieldtypes import BadValue, NewChoices, find
+from pyat.recordstore.fieldtypes import BadValue, NewChoices, Users, find
+from pyat.recordstore.fieldtypes.base import NO_USERS
+from pyat.recordstore.fieldtypes.people import UserType
 from pyat.recordstore.structure import Field, Table
 
 ClientCells = Mapping[str, Any]
@@ -28,10 +30,11 @@ def named_fields(table: Table, rows: Sequence[ClientCells]) -> list[list[tuple[F
 
 
 def stored(
-    table: Table, rows: Sequence[ClientCells], *, typecast: bool
+    table: Table, rows: Sequence[ClientCells], *, typecast: bool, users: Users = NO_USERS
 ) -> tuple[list[dict[str, Any]], dict[str, NewChoices]]:
     """Stored values by field id for each row, and the choices that typecast needs, by field id.
 
+    `users` are those whom cells may name.
     Raises UnknownFieldName, ComputedValue, InvalidValue, UnknownChoice.
     """
     new_choices: dict[str, NewChoices] = {}
@@ -43,7 +46,10 @@ def stored(
             if kind.is_computed:
                 raise ComputedValue(field=field.name)
             try:
-                if typecast:
+                if kind.names_users:
+                    assert isinstance(kind, UserType)
+                    values[field.field_id] = kind.read(value, users, typecast=typecast)
+                elif typecast:
                     wanted = new_choices.get(field.field_id) or NewChoices()
                     values[field.field_id] = kind.typecast(value, field, wanted)
                     if wanted.ids_by_name:

@@ -7,6 +7,7 @@ made for one version never runs against another.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ import orjson
 from pyat.foundation.db import Connection
 from pyat.foundation.ids import BaseId, TableId
 from pyat.foundation.sql import Statement, quote
-from pyat.recordstore import layouts
+from pyat.recordstore import layouts, links, views
 from pyat.recordstore.columns import column_type
 from pyat.recordstore.structure import Field, Link, Options, Table, View
 
@@ -62,23 +63,10 @@ async def create_base(connection: Connection, base_id: BaseId) -> None:
 async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Table, ...]]:
     """The version and the tables of a base, from one snapshot. Raises UndefinedTableError when there is no such base."""
     found = orjson.loads(await connection.value(Statement("load_base", _LOAD.format(base=quote(base_id)))))
-    fields: dict[str, list[Field]] = {}
-    for row in found["fields"]:
-        fields.setdefault(row["table_id"], []).append(
-            Field(
-                row["field_id"],
-                row["name"],
-                row["type"],
-                row["options"],
-                row["description"],
-                number=row["position"],
-                base_id=base_id,
-                link=None if row["link"] is None else _link(row["link"], row["options"]),
-            )
-        )
-    views: dict[str, list[View]] = {}
+    fields = _fields(base_id, found["tables"], found["fields"])
+    its_views: dict[str, list[View]] = {}
     for row in found["views"]:
-        views.setdefault(row["table_id"], []).append(
+        its_views.setdefault(row["table_id"], []).append(
             View(
                 view_id=row["view_id"],
                 name=row["name"],
@@ -98,7 +86,7 @@ async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Tabl
             name=row["name"],
             primary_field_id=row["primary_field_id"],
             fields=tuple(fields.get(row["table_id"], ())),
-            views=tuple(views.get(row["table_id"], ())),
+            views=tuple(its_views.get(row["table_id"], ())),
             description=row["description"],
             date_dependency=row["date_dependency"],
             number=row["position"],
@@ -108,8 +96,54 @@ async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Tabl
     return found["version"], tables
 
 
-def _link(stored: dict[str, Any], options: Options) -> Link:
-    return Link(stored["junction"], options["linkedTableId"], stored["is_first"], options.get("inverseLinkFieldId"))
+def _fields(base_id: BaseId, tables: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[str, list[Field]]:
+    """The fields of each table by its id; link fields know the primary field of the table they link to."""
+    by_id = {
+        row["field_id"]: Field(
+            row["field_id"],
+            row["name"],
+            row["type"],
+            row["options"],
+            row["description"],
+            number=row["position"],
+            base_id=base_id,
+        )
+        for row in rows
+    }
+    primary = {table["table_id"]: by_id.get(table["primary_field_id"]) for table in tables}
+    fields: dict[str, list[Field]] = {}
+    for row in rows:
+        field = by_id[row["field_id"]]
+        if row["link"] is not None:
+            link = Link(
+                row["link"]["junction"],
+                field.options["linkedTableId"],
+                row["link"]["is_first"],
+                field.options.get("inverseLinkFieldId"),
+                primary.get(field.options["linkedTableId"]),
+            )
+            field = replace(field, link=link)
+        fields.setdefault(row["table_id"], []).append(field)
+    table_ids = {table["table_id"] for table in tables}
+    there = {row["field_id"] for row in rows if row["table_id"] in table_ids}
+    return {table_id: _settled(its_fields, table_ids, there) for table_id, its_fields in fields.items()}
+
+
+def _settled(fields: list[Field], table_ids: set[str], there: set[str]) -> list[Field]:
+    """The fields of a table: those that depend on others know the links they follow, and whether all of that is there."""
+    links = {field.field_id: field.link for field in fields if field.link and field.link.linked_table_id in table_ids}
+    found = []
+    for field in fields:
+        if "isValid" in field.options and field.type != "lastModifiedTime":
+            way, source = (field.options.get(key) for key in ("recordLinkFieldId", "fieldIdInLinkedTable"))
+            via = None if way is None else links.get(way)
+            needed = [*(field.options.get("referencedFieldIds") or ()), *([source] if source else [])]
+            is_valid = (way is None or via is not None) and there.issuperset(needed)
+            # Not kept: what was deleted may be restored.
+            found.append(replace(field, via=via, options={**field.options, "isValid": is_valid}))
+        else:
+            found.append(field)
+    return found
 
 
 async def version_of(connection: Connection, base_id: BaseId) -> int | None:
@@ -172,19 +206,14 @@ async def add_table(connection: Connection, base_id: BaseId, table: Table) -> No
     )
     await _insert_fields(connection, base_id, table.table_id, table.fields)
     for view in table.views:
-        await connection.run(
-            Statement(
-                "insert_view",
-                f"INSERT INTO {quote(base_id)}.base_views (view_id, table_id, name, type, field_ids, hidden_field_ids)"
-                " VALUES ($1, $2, $3, $4, $5, $6)",
-            ),
-            view.view_id,
-            table.table_id,
-            view.name,
-            view.type,
-            list(view.field_ids),
-            list(view.hidden_field_ids),
-        )
+        await views.add_view(connection, base_id, table.table_id, view)
+
+
+async def table_number(connection: Connection, base_id: BaseId, table_id: TableId) -> int:
+    """The number of a table that was just added."""
+    statement = Statement("table_number", f"SELECT position FROM {quote(base_id)}.base_tables WHERE table_id = $1")
+    number: int = await connection.value(statement, table_id)
+    return number
 
 
 async def update_table(
@@ -228,28 +257,12 @@ async def add_column(connection: Connection, base_id: BaseId, table_id: TableId,
     )
 
 
-async def drop_column(connection: Connection, base_id: BaseId, table_id: TableId, field: Field) -> None:
-    """Take back `add_column`. Raises LockNotAvailableError after `RELATION_LOCK_TIMEOUT_MS`."""
-    await connection.script(
-        "drop_column",
-        f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};"
-        f"ALTER TABLE {relation(base_id, table_id)} DROP COLUMN IF EXISTS {quote(field.field_id)}",
-    )
-
-
 async def add_field(
     connection: Connection, base_id: BaseId, table: Table, field: Field, *, has_column: bool = False
 ) -> None:
-    """A new field, shown last in every view. With `has_column` an earlier transaction has run `add_column`.
-
-    An autonumber counts the records there are, in order of creation; a modified time of chosen fields starts with the
-    record's own. That writes every row: do it with `has_column`, or no reader gets past the lock of `add_column`
-    until the last row is written (11 s for a million rows).
-    """
+    """A new field, shown last in every view. With `has_column` its column is there already, with what belongs in it."""
     if column_type(field) is not None and not has_column:
         await add_column(connection, base_id, table.table_id, field)
-    if is_filled(field):
-        await _fill(connection, base_id, table, field)
     await _insert_fields(connection, base_id, table.table_id, [field])
     await connection.run(
         Statement(
@@ -261,25 +274,37 @@ async def add_field(
     )
 
 
-async def _fill(connection: Connection, base_id: BaseId, table: Table, field: Field) -> None:
-    name, column = relation(base_id, table.table_id), quote(field.field_id)
-    # Writers wait, readers go on: no record can be added that would be left without a value.
-    await connection.script("lock_relation", f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE")
-    if field.type == "autoNumber":
-        await _number_records(connection, base_id, table, column)
-    else:
-        await connection.script("fill_modified", f"UPDATE {name} SET {column} = _modified")
+async def add_link(
+    connection: Connection, base_id: BaseId, table: Table, field: Field, inverse_table: Table, inverse: Field | None
+) -> None:
+    """A new link field with its junction and, where it has one, its inverse in the linked table.
+
+    Raises LockNotAvailableError after `RELATION_LOCK_TIMEOUT_MS`: the junction's foreign keys wait for writers.
+    """
+    await pair_link(connection, base_id, table, field, inverse_table, inverse)
+    await add_field(connection, base_id, table, field, has_column=True)
 
 
-async def _number_records(connection: Connection, base_id: BaseId, table: Table, column: str) -> None:
-    name = relation(base_id, table.table_id)
-    # Two autonumber fields of one table count alike, so the counter only ever grows.
-    await connection.script(
-        "number_records",
-        f"UPDATE {name} r SET {column} = o.number FROM"
-        f" (SELECT _n, row_number() OVER (ORDER BY _n) AS number FROM {name}) o WHERE r._n = o._n;"
-        f"UPDATE {quote(base_id)}.base_tables SET auto_number ="
-        f" greatest(auto_number, (SELECT count(*) FROM {name})) WHERE table_id = '{table.table_id}'",
+async def pair_link(
+    connection: Connection, base_id: BaseId, table: Table, field: Field, inverse_table: Table, inverse: Field | None
+) -> None:
+    """The junction and the inverse of a link field that is, or will be, among the fields of `table`."""
+    await connection.script("link_lock_timeout", f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS}")
+    await links.create_junction(connection, base_id, table, field)
+    await connection.script("link_lock_timeout", f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+    if inverse is not None:
+        await add_field(connection, base_id, inverse_table, inverse, has_column=True)
+
+
+async def raise_auto_number(connection: Connection, base_id: BaseId, table_id: TableId, *, last: int) -> None:
+    """New records of a table get numbers after `last`. Two autonumber fields of a table count alike: it only grows."""
+    await connection.run(
+        Statement(
+            "raise_auto_number",
+            f"UPDATE {quote(base_id)}.base_tables SET auto_number = greatest(auto_number, $2) WHERE table_id = $1",
+        ),
+        table_id,
+        last,
     )
 
 
@@ -297,15 +322,28 @@ async def update_field(connection: Connection, base_id: BaseId, field: Field) ->
     )
 
 
+async def retype_field(connection: Connection, base_id: BaseId, field: Field) -> None:
+    """Another type and other options of a field; its column has been replaced."""
+    await connection.run(
+        Statement(
+            "retype_field",
+            f"UPDATE {quote(base_id)}.base_fields SET type = $2, options = $3::jsonb WHERE field_id = $1",
+        ),
+        field.field_id,
+        field.type,
+        _json(field.options),
+    )
+
+
 async def _insert_fields(connection: Connection, base_id: BaseId, table_id: TableId, fields: Iterable[Field]) -> None:
     items = list(fields)
     await connection.run(
         Statement(
             "insert_fields",
-            f"INSERT INTO {quote(base_id)}.base_fields (field_id, table_id, name, type, options, description)"
-            " SELECT f.id, $1, f.name, f.type, f.options::jsonb, f.description"
-            " FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY"
-            " AS f(id, name, type, options, description, position) ORDER BY f.position",
+            f"INSERT INTO {quote(base_id)}.base_fields (field_id, table_id, name, type, options, description, link)"
+            " SELECT f.id, $1, f.name, f.type, f.options::jsonb, f.description, f.link::jsonb"
+            " FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) WITH ORDINALITY"
+            " AS f(id, name, type, options, description, link, position) ORDER BY f.position",
         ),
         table_id,
         [field.field_id for field in items],
@@ -313,6 +351,10 @@ async def _insert_fields(connection: Connection, base_id: BaseId, table_id: Tabl
         [field.type for field in items],
         [_json(field.options) for field in items],
         [field.description for field in items],
+        [
+            None if field.link is None else _json({"junction": field.link.junction, "is_first": field.link.is_first})
+            for field in items
+        ],
     )
 
 

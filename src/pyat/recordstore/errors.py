@@ -16,27 +16,36 @@ class MissingFields(AppError):
 
 
 class InvalidRecordsToCreate(AppError):
-    """`records` of a create is not a list of 1 to 10 objects with `fields`."""
+    """`records` of a create is not a list of 1 to `limit` objects with `fields`."""
 
     code, status, wire_type = "INVALID_RECORDS_TO_CREATE", 422, "INVALID_RECORDS"
-    template = 'You must provide an array of up to 10 record objects, each with a "fields" object for cell values.'
+    template = 'You must provide an array of up to {limit} record objects, each with a "fields" object for cell values.'
+
+    def __init__(self, *, limit: int = RECORDS_PER_WRITE_MAX) -> None:
+        super().__init__(limit=limit)
 
 
 class InvalidRecordsToUpdate(AppError):
-    """`records` of an update is not a list of 1 to 10 objects with `id` and `fields`."""
+    """`records` of an update is not a list of 1 to `limit` objects with `id` and `fields`."""
 
     code, status, wire_type = "INVALID_RECORDS_TO_UPDATE", 422, "INVALID_RECORDS"
     template = (
-        'You must provide an array of up to 10 record objects, each with an "id" ID field and a "fields" object for '
+        'You must provide an array of up to {limit} record objects, each with an "id" ID field and a "fields" object for '
         "cell values."
     )
 
+    def __init__(self, *, limit: int = RECORDS_PER_WRITE_MAX) -> None:
+        super().__init__(limit=limit)
+
 
 class InvalidRecordsToDelete(AppError):
-    """A delete names no record or more than ten."""
+    """A delete names no record or more than `limit`."""
 
     code, status, wire_type = "INVALID_RECORDS_TO_DELETE", 422, "INVALID_RECORDS"
-    template = "You must provide an array of up to 10 record IDs."
+    template = "You must provide an array of up to {limit} record IDs."
+
+    def __init__(self, *, limit: int = RECORDS_PER_WRITE_MAX) -> None:
+        super().__init__(limit=limit)
 
 
 class AmbiguousUpsert(AppError):
@@ -84,6 +93,37 @@ class RowDoesNotExist(AppError):
     """A record id inside a batch that this table does not have; nothing was changed."""
 
     code, status, template = "ROW_DOES_NOT_EXIST", 422, "Record ID {record_id} does not exist in this table"
+
+
+class InvalidRecordId(AppError):
+    """A link cell holds something that is not a record id."""
+
+    code, status, template = "INVALID_RECORD_ID", 422, 'Value "{value}" is not a valid record ID.'
+
+
+class InvalidAttachmentObject(AppError):
+    """An attachment cell holds something that is no attachment, or one that the cell cannot take."""
+
+    code, status, wire_type = "INVALID_ATTACHMENT_OBJECT", 422, "INVALID_ATTACHMENT_OBJECT"
+    template = "Invalid attachment object for field {field}: {reason}"
+
+
+class NothingToUndo(AppError):
+    """The caller has no operation on records of this base that can be taken back."""
+
+    code, status, wire_type = "NOTHING_TO_UNDO", 422, "INVALID_REQUEST_UNKNOWN"
+    template = (
+        "There is nothing to undo: no recent operation of yours on this base's records, or one that is too large."
+    )
+
+
+class ChangesGone(AppError):
+    """Changes after this number are not kept any more; read the records anew and go on after `last`."""
+
+    code, status, wire_type = "CHANGES_GONE", 410, "INVALID_REQUEST_UNKNOWN"
+    template = (
+        "Changes after number {after} are not kept any more. Read the records anew, then go on after number {last}."
+    )
 
 
 class InvalidOffset(AppError):

@@ -49,9 +49,11 @@ CREATE TABLE {base}.base_views (
 # Partitions are made by whoever writes first in a month: see `recordstore.changelog`.
 _CONTENT = """
 ALTER TABLE {base}.base_state ADD COLUMN layout int4 NOT NULL DEFAULT 1;
-ALTER TABLE {base}.base_tables ADD COLUMN deleted_at timestamptz, ADD COLUMN deleted_by text;
+ALTER TABLE {base}.base_tables
+    ADD COLUMN deleted_at timestamptz, ADD COLUMN deleted_by text, ADD COLUMN purged_at timestamptz;
 ALTER TABLE {base}.base_fields
-    ADD COLUMN link jsonb, ADD COLUMN deleted_at timestamptz, ADD COLUMN deleted_by text, ADD COLUMN deleted_with text;
+    ADD COLUMN link jsonb, ADD COLUMN deleted_at timestamptz, ADD COLUMN deleted_by text, ADD COLUMN deleted_with text,
+    ADD COLUMN purged_at timestamptz;
 ALTER TABLE {base}.base_views
     ADD COLUMN filter jsonb,
     ADD COLUMN sorts jsonb NOT NULL DEFAULT '[]',
@@ -72,12 +74,12 @@ CREATE TABLE {base}.base_changes (
     n int8 NOT NULL,
     at timestamptz NOT NULL,
     table_number int4,
-    place int2 NOT NULL,
     kind int2 NOT NULL,
     source int2 NOT NULL,
     actor text,
     item text,
-    cells text
+    cells text,
+    undoes int8
 ) PARTITION BY RANGE (at);
 CREATE INDEX base_changes_n ON {base}.base_changes (n);
 CREATE INDEX base_changes_item ON {base}.base_changes (item);
@@ -113,6 +115,8 @@ CREATE TABLE {base}.base_attachments (
     record_id text,
     released_at timestamptz
 );
+CREATE INDEX base_attachments_record ON {base}.base_attachments (record_id);
+CREATE INDEX base_attachments_content ON {base}.base_attachments (content_hash);
 CREATE INDEX base_attachments_released ON {base}.base_attachments (released_at) WHERE released_at IS NOT NULL;
 CREATE TABLE {base}.base_syncs (
     sync_id text COLLATE "C" PRIMARY KEY,

@@ -26,6 +26,8 @@ class Link:
     linked_table_id: TableId
     is_first: bool
     inverse_field_id: FieldId | None = None
+    primary: "Field | None" = field(default=None, compare=False)
+    """The primary field of the linked table; None where that table is deleted."""
 
     @property
     def own(self) -> str:
@@ -56,6 +58,8 @@ class Field:
     """Unique in its base and never used again; the change log calls the field by it."""
     base_id: BaseId = field(default=BaseId(""), compare=False)
     link: Link | None = field(default=None, compare=False)
+    via: Link | None = field(default=None, compare=False)
+    """The links that a count, rollup or lookup follows; None where their field is gone."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from pyat.assembly import process
-from pyat.assembly.catalog import CATALOG, GATEWAY, GATEWAY_NEEDS, NAMES
+from pyat.assembly.catalog import CATALOG, GATEWAY, NAMES
 from pyat.assembly.embedded.errors import HomeError
 from pyat.assembly.embedded.home import Home
 from pyat.assembly.prepare import FirstStart
@@ -43,7 +43,8 @@ async def settings(postgres_url: str, valkey_url: str, tmp_path: Path) -> Platfo
     home = Home(made.home, shared_root=tmp_path / "shared")
     home.prepare()
     async with open_resources(made) as resources:
-        auth, schema, records = (build_local(resources)[name].implementation for name in GATEWAY_NEEDS)
+        built = build_local(resources)
+        auth, schema, records = (built[name].implementation for name in ("auth", "schema", "airtable_gateway"))
         await FirstStart(made, home, auth, schema, records).run()
     return made
 

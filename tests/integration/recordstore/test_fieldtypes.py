@@ -9,18 +9,24 @@ from operator import attrgetter
 from typing import Any, TypeAlias
 
 import asyncpg
+import orjson
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyat.foundation.db import Database
-from pyat.recordstore.fieldtypes import REGISTRY, find
-from pyat.recordstore.structure import Field
+from pyat.foundation.ids import TableId
+from pyat.recordstore.fieldtypes import REGISTRY, TextFormat, find
+from pyat.recordstore.fieldtypes.zones import zone_names
+from pyat.recordstore.structure import Field, Link
 from tests.support.field_values import (
+    APART,
+    BASE_ID,
     EMPTY,
     REFUSED,
     UNKNOWN_CHOICE,
+    USERS,
     WRITABLE,
     Case,
     accepted_values,
@@ -28,6 +34,7 @@ from tests.support.field_values import (
     decoded,
     make_field,
     outcome,
+    parsed,
     seen,
 )
 
@@ -38,11 +45,23 @@ CASES = [case for case in corpus() if case.expected not in (REFUSED, UNKNOWN_CHO
 NUMBER_TYPES = ("number", "currency", "percent", "duration", "rating")
 
 
+async def add_users(connection: Connection) -> None:
+    """The users that every base knows of."""
+    await connection.execute(
+        f'CREATE SCHEMA "{BASE_ID}"; CREATE TABLE "{BASE_ID}".base_users (user_id text, email text, name text)'
+    )
+    await connection.executemany(
+        f'INSERT INTO "{BASE_ID}".base_users VALUES ($1, $2, $3)',
+        [(user.user_id, user.email, user.name) for user in USERS.people],
+    )
+
+
 @pytest_asyncio.fixture
 async def connection(empty_postgres_url: str) -> AsyncIterator[Connection]:
     """A connection with the session settings of the platform."""
     database = await Database.open(empty_postgres_url, connections_max=1)
     async with database.connection() as opened:
+        await add_users(opened.raw)
         yield opened.raw
     await database.close()
 
@@ -56,10 +75,15 @@ def with_connection(empty_postgres_url: str) -> Iterator[Callable[[Work], None]]
     with asyncio.Runner() as runner:
         database = runner.run(Database.open(empty_postgres_url, connections_max=1))
 
+        async def prepare() -> None:
+            async with database.connection() as opened:
+                await add_users(opened.raw)
+
         async def run(work: Work) -> None:
             async with database.connection() as opened:
                 await work(opened.raw)
 
+        runner.run(prepare())
         yield lambda work: runner.run(run(work))
         runner.run(database.close())
 
@@ -69,11 +93,12 @@ async def store(connection: Connection, field: Field, values: Sequence[Any]) -> 
     pg_type = find(field.type).pg_type
     await connection.execute(
         f'DROP TABLE IF EXISTS cells; CREATE TEMP TABLE cells ("fld00000000000001" {pg_type}, _n int8,'
-        " _created timestamptz, _modified timestamptz)"
+        " _created timestamptz, _modified timestamptz, _created_by text, _modified_by text)"
     )
     await connection.executemany(
         # The type is in the text, because drivers remember the types of a statement by its text.
-        f"INSERT INTO cells VALUES ($1::{pg_type}, $2, '2024-03-01T08:00:00Z', '2024-03-01T08:00:00.120Z')",
+        f"INSERT INTO cells VALUES ($1::{pg_type}, $2, '2024-03-01T08:00:00Z', '2024-03-01T08:00:00.120Z',"
+        f" '{USERS.people[0].user_id}', 'usrGone')",
         [(value, number) for number, value in enumerate(values)],
     )
 
@@ -116,14 +141,13 @@ def test_what_is_written_is_read_back(
     with_connection: Callable[[Work], None], field: Field, data: st.DataObject
 ) -> None:
     values = data.draw(st.lists(accepted_values(field), min_size=1, max_size=60))
-    kind = find(field.type)
-    stored = [kind.parse(value, field) for value in values]
+    stored = [parsed(field, value) for value in values]
 
     async def check(connection: Connection) -> None:
         found = await stored_and_read(connection, field, stored)
         read_back = [decoded(field, text) for text in found]
         assert read_back == [seen(field, item) for item in stored]
-        again = [kind.parse(item, field) for item in read_back if item is not None]
+        again = [parsed(field, item) for item in read_back if item is not None]
         assert again == [item for item in stored if item is not None]
 
     with_connection(check)
@@ -134,6 +158,11 @@ def _order_key(field: Field, value: Any) -> Any:
     if field.type in ("singleSelect", "multipleSelects"):
         places = {choice["id"]: place for place, choice in enumerate(field.options["choices"])}
         return places[value] if isinstance(value, str) else [places[choice_id] for choice_id in value]
+    if field.type in ("singleCollaborator", "multipleCollaborators"):
+        names = [USERS.by_id[user_id].name for user_id in ([value] if isinstance(value, str) else value)]
+        return ", ".join(names).lower()
+    if field.type == "barcode":
+        value = orjson.loads(value)["text"]
     return (value.lower(), value) if isinstance(value, str) else value
 
 
@@ -151,9 +180,12 @@ def _compare(field: Field, a: Any, b: Any) -> int:
 def test_order(with_connection: Callable[[Work], None], field: Field, data: st.DataObject) -> None:
     kind = find(field.type)
     letters = st.text("aAbBzZ019 _-", max_size=3)  # letters whose small forms no two versions of Unicode dispute
-    is_text = kind.pg_type == "text" and "Select" not in field.type
-    values = data.draw(st.lists(letters if is_text else accepted_values(field), min_size=2, max_size=40))
-    stored = [*(kind.parse(value, field) for value in values), None]  # the last cell was never written
+    is_text = kind.pg_type == "text" and "Select" not in field.type and "Coll" not in field.type
+    own = letters if is_text else accepted_values(field)
+    if field.type == "barcode":
+        own = letters.map(lambda text: {"text": text})
+    values = data.draw(st.lists(own, min_size=2, max_size=40))
+    stored = [*(parsed(field, value) for value in values), None]  # the last cell was never written
     by_value = functools.cmp_to_key(functools.partial(_compare, field))
     expected = sorted(range(len(stored)), key=lambda number: by_value(stored[number]))
 
@@ -243,6 +275,180 @@ async def test_answers_do_not_depend_on_how_a_server_writes_dates(connection: Co
     assert await stored_and_read(connection, moment, [stored]) == ['"2024-03-01T08:00:00.000Z"']
 
 
+async def test_who_made_and_changed_a_record(connection: Connection) -> None:
+    ann = {"id": USERS.people[0].user_id, "email": "ann@example.com", "name": "Ann Lee"}
+    created, modified = make_field("createdBy"), make_field("lastModifiedBy")
+    [found] = await stored_and_read(connection, created, [None])
+    assert found is not None
+    assert orjson.loads(found) == ann
+    assert await stored_and_read(connection, modified, [None]) == ['{"id":"usrGone"}']  # of whom nothing is known
+    assert [await text_of(connection, field) for field in (created, modified)] == [["Ann Lee"], ["usrGone"]]
+    await connection.execute("UPDATE cells SET _created_by = NULL")
+    assert await read(connection, created) == await text_of(connection, created) == [None]
+    for field, keys in ((created, [None]), (modified, ["usrgone"])):
+        [key] = find(field.type).sort_sql(field, COLUMN)
+        assert [row["key"] for row in await connection.fetch(f"SELECT {key} AS key FROM cells r")] == keys
+
+
+async def test_counts(connection: Connection) -> None:
+    link = Link("links", TableId("tbl00000000000001"), is_first=False)
+    field = replace(make_field("count", {"recordLinkFieldId": "fldAAAAAAAAAAAAAA"}), via=link)
+    await connection.execute(
+        f'CREATE TABLE "{BASE_ID}".links (a int8, b int8); INSERT INTO "{BASE_ID}".links VALUES (7, 1), (8, 1), (9, 2)'
+    )
+    assert await stored_and_read(connection, field, [None, None, None]) == ["0", "2", "1"]
+    assert await text_of(connection, field) == ["0", "2", "1"]
+    [key] = find("count").sort_sql(field, COLUMN)
+    assert [row["_n"] for row in await connection.fetch(f"SELECT _n FROM cells r ORDER BY {key} DESC")] == [1, 2, 0]
+    without = replace(field, via=None)
+    assert await read(connection, without) == await text_of(connection, without) == [None, None, None]
+
+
+async def test_what_is_the_same_for_every_record(connection: Connection) -> None:
+    button = make_field("button", {"label": 'it\'s \\ "{open}"', "url": None})
+    [found] = await stored_and_read(connection, button, [None])
+    assert found == '{"label":"it\'s \\\\ \\"{open}\\"","url":null}'
+    assert await text_of(connection, button) == ['it\'s \\ "{open}"']
+    way = {"recordLinkFieldId": "fldAAAAAAAAAAAAAA", "fieldIdInLinkedTable": "fldAAAAAAAAAAAAAA"}
+    blank = [
+        make_field("multipleLookupValues", way),
+        make_field("rollup", {**way, "formula": "SUM(values)"}),
+        make_field("formula", {"formula": "1"}),
+    ]
+    for field in blank:
+        assert await read(connection, field) == await text_of(connection, field) == [None]
+    for field in (button, *blank):
+        [key] = find(field.type).sort_sql(field, COLUMN)
+        assert await connection.fetchval(f"SELECT {key} FROM cells r ORDER BY {key}") is None
+
+
+async def test_what_other_systems_fill(connection: Connection) -> None:
+    text = make_field("aiText", {"prompt": ["x"]})
+    cell = '{"state": "generated", "isStale": false, "value": "Sum"}'
+    failed = '{"state": "error", "errorType": "x", "isStale": false, "value": null}'
+    found = await stored_and_read(connection, text, [cell, failed, None])
+    assert [None if json is None else orjson.loads(json) for json in found] == [
+        orjson.loads(cell),
+        orjson.loads(failed),
+        None,
+    ]
+    assert await text_of(connection, text) == ["Sum", None, None]
+    source = make_field("externalSyncSource", {"choices": [{"name": "Jira, old"}]})
+    assert await stored_and_read(connection, source, ["sel00000000000000", None]) == ['"Jira, old"', None]
+    assert await text_of(connection, source) == ["Jira, old", None]
+
+
 def test_every_type_is_covered() -> None:
-    covered = {field.type for field in WRITABLE} | {"autoNumber", "createdTime", "lastModifiedTime"}
-    assert covered == set(REGISTRY)
+    system = {"autoNumber", "createdTime", "lastModifiedTime", "createdBy", "lastModifiedBy"}
+    others = {"count", "button", "multipleLookupValues", "rollup", "formula", "aiText", "externalSyncSource"}
+    assert {field.type for field in WRITABLE} | system | others == set(REGISTRY) - APART
+
+
+# As text
+
+
+GERMAN = TextFormat.read("Europe/Berlin", "de")
+
+
+async def text_of(connection: Connection, field: Field, text: TextFormat = GERMAN) -> list[str | None]:
+    """Every stored cell as text."""
+    sql = find(field.type).text_sql(field, COLUMN, text)
+    return [row["text"] for row in await connection.fetch(f"SELECT {sql} AS text FROM cells r ORDER BY _n")]
+
+
+_DATE_TIME = {"timeFormat": {"name": "24hour"}, "timeZone": "client"}
+_JUNE = "2024-06-09T22:05:59.999Z"
+TEXTS: list[tuple[str, Any, Any, str]] = [
+    ("singleLineText", None, 'as it is,\n "so"', 'as it is,\n "so"'),
+    ("richText", None, "**b**", "**b**\n"),
+    ("number", {"precision": 0}, 1234.5, "1235"),
+    ("number", {"precision": 0}, -0.4, "0"),
+    ("number", {"precision": 2}, 1234567.125, "1234567.13"),
+    ("number", {"precision": 8}, 1e-7, "0.00000010"),
+    ("number", {"precision": 1}, 1e21, "1000000000000000000000.0"),
+    ("percent", {"precision": 1}, 0.125, "12.5%"),
+    ("percent", {"precision": 0}, -33.3, "-3330%"),
+    ("currency", {"precision": 2, "symbol": "$"}, 1234.5, "$1,234.50"),
+    ("currency", {"precision": 2, "symbol": "$"}, -1234567.891, "-$1,234,567.89"),
+    ("currency", {"precision": 5, "symbol": "it's "}, 0.00001, "it's 0.00001"),
+    ("currency", {"precision": 0, "symbol": "€"}, 999999.5, "€1,000,000"),
+    ("currency", {"precision": 2, "symbol": "$"}, -0.001, "$0.00"),
+    ("duration", {"durationFormat": "h:mm"}, 3661, "1:01"),
+    ("duration", {"durationFormat": "h:mm"}, 3599, "1:00"),
+    ("duration", {"durationFormat": "h:mm:ss"}, 3661, "1:01:01"),
+    ("duration", {"durationFormat": "h:mm:ss.S"}, 3661.5, "1:01:01.5"),
+    ("duration", {"durationFormat": "h:mm:ss.SSS"}, -0.0625, "-0:00:00.063"),
+    ("duration", {"durationFormat": "h:mm"}, -1, "0:00"),
+    ("duration", {"durationFormat": "h:mm:ss"}, 360000, "100:00:00"),
+    ("rating", {"icon": "star", "max": 5, "color": "redBright"}, 3, "3"),
+    ("checkbox", {"icon": "check", "color": "redBright"}, True, "checked"),
+    ("singleSelect", {"choices": [{"name": 'a, "b"'}]}, 'a, "b"', 'a, "b"'),
+    ("multipleSelects", {"choices": [{"name": 'a, "b"'}, {"name": "c"}]}, ["c", 'a, "b"'], 'c, "a, ""b"""'),
+    ("date", {"dateFormat": {"name": "local"}}, "2024-03-01", "1.3.2024"),
+    ("date", {"dateFormat": {"name": "friendly"}}, "2024-03-01", "March 1, 2024"),
+    ("date", {"dateFormat": {"name": "us"}}, "2024-03-01", "3/1/2024"),
+    ("date", {"dateFormat": {"name": "european"}}, "2024-12-31", "31/12/2024"),
+    ("date", {"dateFormat": {"name": "iso"}}, "0999-03-01", "0999-03-01"),
+    ("dateTime", {"dateFormat": {"name": "us"}, **_DATE_TIME}, _JUNE, "6/10/2024 00:05"),
+    ("dateTime", {"dateFormat": {"name": "us"}, **_DATE_TIME, "timeZone": "utc"}, _JUNE, "6/9/2024 22:05"),
+    (
+        "dateTime",
+        {"dateFormat": {"name": "local"}, "timeFormat": {"name": "12hour"}, "timeZone": "America/New_York"},
+        _JUNE,
+        "9.6.2024 6:05pm",
+    ),
+    (
+        "dateTime",
+        {"dateFormat": {"name": "iso"}, "timeFormat": {"name": "12hour"}, "timeZone": "client"},
+        _JUNE,
+        "2024-06-10 12:05am",
+    ),
+    ("barcode", None, {"text": "012", "type": "upce"}, "012"),
+    ("singleCollaborator", None, {"email": "cy@example.com"}, 'Cy "C", Jr.'),
+    (
+        "multipleCollaborators",
+        None,
+        [{"email": "ann@example.com"}, {"email": "cy@example.com"}],
+        'Ann Lee, "Cy ""C"", Jr."',
+    ),
+]
+
+
+@pytest.mark.parametrize(("type_name", "options", "value", "expected"), TEXTS)
+async def test_text(connection: Connection, type_name: str, options: Any, value: Any, expected: str) -> None:
+    field = make_field(type_name, options)
+    await store(connection, field, [parsed(field, value), None])
+    assert await text_of(connection, field) == [expected, None]
+
+
+async def test_text_of_system_fields(connection: Connection) -> None:
+    number, created = make_field("autoNumber"), make_field("createdTime")
+    await store(connection, number, [7])
+    assert await text_of(connection, number) == ["7"]
+    assert await text_of(connection, created) == ["1.3.2024 9:00am"]
+    as_date = make_field("createdTime", {"result": US_DATE})
+    assert await text_of(connection, as_date) == ["3/1/2024"]
+    assert await text_of(connection, created, TextFormat.read("utc", "en-US")) == ["3/1/2024 8:00am"]
+
+
+@pytest.mark.parametrize("field", WRITABLE, ids=attrgetter("type"))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_cell_that_is_read_has_a_text(
+    with_connection: Callable[[Work], None], field: Field, data: st.DataObject
+) -> None:
+    values = data.draw(st.lists(accepted_values(field), min_size=1, max_size=40))
+    stored = [parsed(field, value) for value in values]
+
+    async def check(connection: Connection) -> None:
+        found = await stored_and_read(connection, field, stored)
+        texts = await text_of(connection, field)
+        assert [text is None for text in texts] == [json is None for json in found]
+        assert "" not in texts
+
+    with_connection(check)
+
+
+async def test_the_database_knows_every_time_zone(connection: Connection) -> None:
+    known = {row["name"] for row in await connection.fetch("SELECT name FROM pg_timezone_names")}
+    assert zone_names() - known == set()

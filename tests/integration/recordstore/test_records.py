@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyat.foundation.db import Database, recording
+from pyat.foundation.db import Connection, Database, recording
 from pyat.foundation.ids import RecordId, new_ids
-from pyat.recordstore import ddl
+from pyat.recordstore import ddl, refilling
 from pyat.recordstore.ddl import StructureChanged
 from pyat.recordstore.errors import RowDoesNotExist
 from pyat.recordstore.fieldtypes import find
 from pyat.recordstore.reading import SortKey
-from pyat.recordstore.structure import Base, Table
+from pyat.recordstore.structure import Base, Table, View
 from pyat.recordstore.writing import Change
 from pyat.services.airtable_gateway.store import RecordsStore
 from tests.integration.recordstore.bases import field, load_base, make_base
@@ -49,13 +49,21 @@ def decode(body: bytes) -> list[dict[str, Any]]:
 
 
 async def everything(
-    store: RecordsStore, base: Base, table: Table, *, sort: Sequence[SortKey] = (), page_size: int = 100
+    store: RecordsStore,
+    base: Base,
+    table: Table,
+    *,
+    sort: Sequence[SortKey] = (),
+    view: View | None = None,
+    page_size: int = 100,
 ) -> list[dict[str, Any]]:
     """All records of a list, page by page."""
     records: list[dict[str, Any]] = []
     cursor = None
     for _ in range(1000):
-        page = await store.page(base, table, fields=None, by_id=False, sort=sort, rows_max=page_size, cursor=cursor)
+        page = await store.page(
+            base, table, fields=None, by_id=False, sort=sort, rows_max=page_size, cursor=cursor, view=view
+        )
         assert page.row_count == len(decode(page.records))
         records += decode(page.records)
         cursor = page.cursor
@@ -92,7 +100,7 @@ async def test_a_write_is_one_statement(people: tuple[RecordsStore, Base, Table]
         )
         await store.page(base, table, fields=None, by_id=False, sort=[], rows_max=100, cursor=None)
         await store.get(base, table, RecordId(made[0]["id"]), by_id=True)
-        await store.delete(base, table, [RecordId(made[0]["id"])])
+        await store.delete(base, table, [RecordId(made[0]["id"])], user_id=USER)
     assert statements.names == ["update_records", "page", "get_record", "delete_records"]
 
 
@@ -110,7 +118,7 @@ async def test_a_list_is_frozen_at_its_first_page(people: tuple[RecordsStore, Ba
     made = await create(store, base, table, [{"Name": str(number)} for number in range(6)])
     first = await store.page(base, table, fields=None, by_id=False, sort=[], rows_max=2, cursor=None)
     await create(store, base, table, [{"Name": "later"}])
-    await store.delete(base, table, [RecordId(made[2]["id"]), RecordId(made[5]["id"])])
+    await store.delete(base, table, [RecordId(made[2]["id"]), RecordId(made[5]["id"])], user_id=USER)
     second = await store.page(base, table, fields=None, by_id=False, sort=[], rows_max=10, cursor=first.cursor)
     assert [record["fields"]["Name"] for record in decode(second.records)] == ["3", "4"]
     assert second.cursor is None
@@ -133,7 +141,7 @@ async def test_a_missing_record_undoes_the_batch(people: tuple[RecordsStore, Bas
             by_id=False,
         )
     with pytest.raises(RowDoesNotExist, match=absent):
-        await store.delete(base, table, [here, absent])
+        await store.delete(base, table, [here, absent], user_id=USER)
     assert [record["fields"]["Name"] for record in await everything(store, base, table)] == ["a"]
 
 
@@ -176,9 +184,21 @@ async def test_an_autonumber_added_later_counts_the_records_there_are(database: 
     base, table = await make_base(database, [field("Name", "singleLineText")])
     store = RecordsStore(database)
     await create(store, base, table, [{"Name": "a"}, {"Name": "b"}])
+    new = field("No", "autoNumber")
+    refill = refilling.new(base.base_id, table.table_id, new.field_id, "int8", "_id")
+    numbering = refilling.Numbering(refill)
+    async with database.transaction() as connection:
+        await refilling.begin(connection, refill)
+    await refilling.fill(database, refill, numbering.source(remembers=False))
+
+    async def current(_: Connection) -> refilling.Source:
+        return numbering.source(remembers=True)
+
     async with database.transaction() as connection:
         await ddl.begin_change(connection, base.base_id, expected_version=base.version)
-        await ddl.add_field(connection, base.base_id, table, field("No", "autoNumber"))
+        await refilling.finish(connection, refill, current, name=new.field_id, replaces=False)
+        await ddl.raise_auto_number(connection, base.base_id, table.table_id, last=numbering.last)
+        await ddl.add_field(connection, base.base_id, table, new, has_column=True)
     base, table = await load_base(database, base.base_id)
     await create(store, base, table, [{"Name": "c"}])
     listed = await everything(store, base, table)
@@ -280,6 +300,9 @@ async def _check_pages(url: str, rows: list[dict[str, Any]], order: list[tuple[s
         whole = await everything(store, base, table, sort=sort, page_size=100)
         assert len(whole) == len(rows)
         assert await everything(store, base, table, sort=sort, page_size=page_size) == whole
+        by_index = [replace(key, by_index=True) for key in sort]
+        assert await everything(store, base, table, sort=by_index, page_size=100) == whole
+        assert await everything(store, base, table, sort=by_index, page_size=page_size) == whole
         for before, after in itertools.pairwise(whole):
             assert _in_order(before["fields"], after["fields"], order)
     finally:

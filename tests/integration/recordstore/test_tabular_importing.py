@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from pyat.foundation.db import Database
 from pyat.foundation.ids import BaseId, TableId
 from pyat.foundation.sql import Statement
-from pyat.recordstore import ddl
+from pyat.recordstore import changelog, ddl
+from pyat.recordstore.changelog import Kind
 from pyat.recordstore.structure import Table
 from pyat.recordstore.tabular.errors import RowsRejected
 from pyat.recordstore.tabular.importing import import_as_table, import_into_table
@@ -20,6 +22,7 @@ from pyat.recordstore.tabular.sample import take_sample
 from pyat.recordstore.tabular.sniff import sniff
 from tests.integration.recordstore.bases import field, make_base
 
+_ISO = {"dateFormat": {"name": "iso"}}
 HOW: dict[str, Any] = {"user_id": "usr00000000000001", "now": datetime(2024, 5, 6, 7, 8, 9, 987_654, tzinfo=UTC)}
 
 # Everything that PostgreSQL knows of a relation, names of tables and fields left out.
@@ -143,3 +146,27 @@ async def test_a_table_that_is_gone_is_not_loaded_into(database: Database, tmp_p
         await import_into_table(database, other.base_id, table, source, plans, **HOW)
     report = await import_into_table(database, base.base_id, table, source, plans, **HOW)
     assert report.rows == 1
+
+
+async def test_what_is_loaded_is_in_the_change_log(database: Database, tmp_path: Path) -> None:
+    base, table = await make_base(database, [field("Name", "singleLineText"), field("Due", "date", _ISO)])
+    path = tmp_path / "x.csv"
+    path.write_text("Name,Due\nAnn,2024-01-02\n,2024-01-03\nBob,\n")
+    await imported(database, base.base_id, path)
+    source = sniff(path)
+    plans = match(source, take_sample(source), table)
+    await import_into_table(database, base.base_id, table, source, plans, **HOW)
+    async with database.connection() as connection:
+        entries = await changelog.after(connection, base.base_id, 0, rows_max=100)
+    first, *rows = entries
+    assert (first.kind, orjson.loads(first.cells or "")) == (Kind.TABLE_CREATED, {"name": "New", "records": 3})
+    name, due = (str(each.number) for each in table.fields)
+    assert [orjson.loads(row.cells or "") for row in rows] == [
+        {name: "Ann", due: "2024-01-02"},
+        {due: "2024-01-03"},
+        {name: "Bob"},
+    ]
+    assert {(row.kind, row.source, row.actor, row.table_number) for row in rows} == {
+        (Kind.RECORD_CREATED, changelog.Source.IMPORT, HOW["user_id"], table.number)
+    }
+    assert [entry.n for entry in entries] == list(range(1, 5))

@@ -56,9 +56,14 @@ def test_the_stamp_changes_with_a_migration(tmp_path: Path, monkeypatch: pytest.
     folder = tmp_path / "services" / "auth" / "migrations"
     folder.mkdir(parents=True)
     (folder / "0001_first.sql").write_text("SELECT 1")
+    layouts = tmp_path / "recordstore" / "layouts.py"
+    layouts.parent.mkdir()
+    layouts.write_text("one")
     monkeypatch.setattr(pyat, "__file__", str(tmp_path / "__init__.py"))
     first = preparation_stamp()
     assert preparation_stamp() == first
+    layouts.write_text("one and two")
+    assert preparation_stamp() != first
     (folder / "0002_second.sql").write_text("SELECT 2")
     second = preparation_stamp()
     (folder / "0002_second.sql").write_text("SELECT 3")

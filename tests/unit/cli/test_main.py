@@ -84,10 +84,10 @@ def test_a_wrong_command_is_one_sentence(run: Pyat, words: list[str], sentence: 
 @pytest.mark.parametrize(
     ("at", "sentence"),
     [
-        ([], "airtable_gateway calls schema: say where, with --at schema=http://HOST:PORT."),
+        ([], "airtable_gateway calls auth, schema, file: say where, with --at auth=http://HOST:PORT."),
         (["--at", "schema"], "--at schema does not fit"),
         (["--at", "schema=localhost:1"], "--at schema=localhost:1 does not fit"),
-        (["--at", "auth=http://localhost:1"], "airtable_gateway calls schema."),
+        (["--at", "auth=http://localhost:1"], "airtable_gateway calls schema, file: say where"),
     ],
 )
 def test_serve_asks_for_peers(run: Pyat, monkeypatch: pytest.MonkeyPatch, at: list[str], sentence: str) -> None:

@@ -253,3 +253,12 @@ def test_the_page_shows_a_call_that_can_be_pasted() -> None:
     assert "curl -X POST &#x27;http://127.0.0.1:8080/v0/appAbCdEfGhIjKlMn/Table&#x27;" in text
     assert "Needs a token with the scope <code>data.records:read</code>" in text
     assert "Needs no credentials" in text
+
+
+def test_an_answer_has_the_status_of_its_operation() -> None:
+    operation = Operation("begin", "POST", "/api/v1/things", "Begin", status=201)
+    responses = document([operation], title="t", version="1", components={})["paths"]["/api/v1/things"]["post"][
+        "responses"
+    ]
+    assert responses["201"]["description"] == "Created"
+    assert "200" not in responses

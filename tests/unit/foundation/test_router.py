@@ -122,6 +122,12 @@ def test_a_path_is_known_whatever_its_methods_are() -> None:
     assert not ROUTER.allowed(b"/v0/nonsense")
 
 
+def test_a_path_and_a_method_are_answered_or_not() -> None:
+    assert ROUTER.answers("GET", f"/v0/{APP}/T/{REC}".encode())
+    assert not ROUTER.answers("OPTIONS", f"/v0/{APP}/T/{REC}".encode())
+    assert not ROUTER.answers("GET", b"/v0/nonsense")
+
+
 def test_two_operations_cannot_have_one_method_and_path() -> None:
     with pytest.raises(AssertionError, match="two operations for GET"):
         Router([Operation("a", "GET", "/x/{one}", "a"), Operation("b", "GET", "/x/{other}", "b")])

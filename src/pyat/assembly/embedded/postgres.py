@@ -38,6 +38,8 @@ _SETTINGS = {
     "checkpoint_timeout": "5min",
     # Small: shared memory counts when it is touched, and helper processes count always.
     "shared_buffers": "64MB",
+    # Writers that wait for each other in a circle are found sooner; one of them is tried again.
+    "deadlock_timeout": "200ms",
     "huge_pages": "off",
     "io_method": "sync",
     "max_wal_senders": "0",

@@ -5,11 +5,14 @@ the JSON text PostgreSQL builds for an answer (`json_sql`). Reading never runs P
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
-from pyat.foundation.ids import ChoiceId
+from pyat.foundation.ids import ChoiceId, UserId
+from pyat.recordstore.fieldtypes.display import TextFormat
 from pyat.recordstore.structure import Field, Options
 
 TEXT_LENGTH_MAX = 100_000
@@ -45,6 +48,45 @@ class NewChoices:
     ids_by_name: dict[str, ChoiceId] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody whom a collaborator field can name."""
+
+    user_id: UserId
+    email: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Users:
+    """The users that a write may name, and how clients name them."""
+
+    people: tuple[User, ...] = ()
+
+    @cached_property
+    def by_id(self) -> Mapping[str, User]:
+        """By id."""
+        return {user.user_id: user for user in self.people}
+
+    @cached_property
+    def by_email(self) -> Mapping[str, User]:
+        """By e-mail address, casefolded."""
+        return {user.email.casefold(): user for user in self.people}
+
+    @cached_property
+    def by_name(self) -> Mapping[str, User]:
+        """By full name, casefolded; a name that several people have names nobody."""
+        counts = Counter(user.name.casefold() for user in self.people)
+        return {user.name.casefold(): user for user in self.people if counts[user.name.casefold()] == 1}
+
+    def find(self, text: str) -> User | None:
+        """By id, else by e-mail address, else by name."""
+        folded = text.casefold()
+        return self.by_id.get(text) or self.by_email.get(folded) or self.by_name.get(folded)
+
+
+NO_USERS = Users()
+
 StoredValue = Any
 """What asyncpg takes for the column's `pg_type`: str, float, int, bool, date, datetime, list[str] or None (empty)."""
 
@@ -68,6 +110,9 @@ class FieldType(ABC):
     can_be_primary: ClassVar[bool] = False
     can_merge_on: ClassVar[bool] = False
     """May be named in an upsert's `fieldsToMergeOn`."""
+
+    names_users: ClassVar[bool] = False
+    """Cells hold users, whom the type has to be told: see `people.UserType`."""
 
     def has_column_for(self, field: Field) -> bool:
         """Whether the field has a column of its own; False where the record's system columns hold its values."""
@@ -102,6 +147,10 @@ class FieldType(ABC):
 
         The session's time zone is UTC. A field without a column of its own reads system columns of the same relation.
         """
+
+    @abstractmethod
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """SQL of the cell as people read it (wire reference, section 6.5), NULL when the cell is empty."""
 
     def sort_sql(self, field: Field, column: str) -> tuple[str, ...]:
         """SQL of the sort keys, most significant first; each NULL when the cell is empty (then blanks sort first ascending)."""

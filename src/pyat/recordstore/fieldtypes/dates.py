@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
-from importlib import resources
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from pyat.recordstore.fieldtypes.base import BadOptions, BadValue, FieldType, NewChoices, StoredValue, is_blank
+from pyat.recordstore.fieldtypes.display import TextFormat, date_text, moment_text
 from pyat.recordstore.fieldtypes.notation import read_moment
 from pyat.recordstore.fieldtypes.options import members, one_of
+from pyat.recordstore.fieldtypes.zones import zone_names
 from pyat.recordstore.structure import Field, Options
 
 DATE_FORMATS = {"local": "l", "friendly": "LL", "us": "M/D/YYYY", "european": "D/M/YYYY", "iso": "YYYY-MM-DD"}
@@ -52,12 +53,6 @@ def moment_options(options: Any, where: str = "options") -> Options:
         "timeFormat": _format(found["timeFormat"], f"{where}.timeFormat", TIME_FORMATS),
         "timeZone": zone,
     }
-
-
-@cache
-def zone_names() -> frozenset[str]:
-    """Every IANA name that the `tzdata` package knows, so that all machines take the same ones."""
-    return frozenset(resources.files("tzdata").joinpath("zones").read_text("utf-8").split())
 
 
 @cache
@@ -127,6 +122,10 @@ class Date(FieldType):
         """`"YYYY-MM-DD"`."""
         return date_sql(column)
 
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """By the field's format."""
+        return date_text(column, field.options, text)
+
 
 class DateTime(FieldType):
     """A moment of the years 1 to 9999 in UTC, to the millisecond."""
@@ -170,6 +169,10 @@ class DateTime(FieldType):
     def json_sql(self, field: Field, column: str) -> str:
         """`"YYYY-MM-DDTHH:MM:SS.mmmZ"`."""
         return moment_sql(column)
+
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """By the field's formats, in its zone or (`client`) the viewer's."""
+        return moment_text(column, field.options, text)
 
 
 # SQL

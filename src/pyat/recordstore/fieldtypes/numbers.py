@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from pyat.recordstore.fieldtypes.base import BadValue, FieldType, NewChoices, StoredValue, is_blank
+from pyat.recordstore.fieldtypes.display import TextFormat, amount_text, duration_text, rounded
 from pyat.recordstore.fieldtypes.notation import read_amount, read_number, read_percentage, read_seconds
 from pyat.recordstore.fieldtypes.options import BRIGHT_COLORS, members, one_of, short_text, whole_number
 from pyat.recordstore.structure import Field, Options
@@ -69,6 +70,10 @@ class Number(NumberType):
         found = members(options, "options", ("precision",))
         return {"precision": whole_number(found["precision"], "options.precision", 0, NUMBER_PRECISION_MAX)}
 
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """Rounded to the precision: `1234.50`."""
+        return f"{rounded(column, field.options['precision'])}::text"
+
 
 class Percent(Number):
     """A ratio: 0.5 is shown as 50 %."""
@@ -78,6 +83,10 @@ class Percent(Number):
     def read(self, text: str) -> float | None:
         """`12%` is 0.12; without the sign the number itself is the ratio."""
         return read_percentage(text)
+
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """Of a hundred, rounded to the precision: `12.5%`."""
+        return f"round({column}::text::numeric * 100, {field.options['precision']})::text || '%'"
 
 
 class Currency(NumberType):
@@ -97,6 +106,10 @@ class Currency(NumberType):
         """The field's own symbol may stand beside the number, like that of any currency."""
         return read_amount(value, field.options["symbol"]) if type(value) is str else self.parse(value, field)
 
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """With the symbol, by thousands: `$1,234.50`."""
+        return amount_text(column, field.options["precision"], field.options["symbol"])
+
 
 class Duration(NumberType):
     """A length of time in seconds."""
@@ -111,6 +124,10 @@ class Duration(NumberType):
     def read(self, text: str) -> float | None:
         """`1:30` is hours and minutes, whatever the format; `1:02:03.4`; a bare number counts seconds."""
         return read_seconds(text)
+
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """By the format: `1:01:01.5`."""
+        return duration_text(column, field.options["durationFormat"])
 
 
 class Rating(FieldType):
@@ -151,6 +168,10 @@ class Rating(FieldType):
         """A JSON number."""
         return f"{column}::text"
 
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """The number."""
+        return f"{column}::text"
+
 
 class Checkbox(FieldType):
     """True or empty; false is never stored."""
@@ -188,3 +209,7 @@ class Checkbox(FieldType):
     def json_sql(self, field: Field, column: str) -> str:
         """`true`."""
         return f"CASE WHEN {column} THEN 'true' END"
+
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """`checked`."""
+        return f"CASE WHEN {column} THEN 'checked' END"

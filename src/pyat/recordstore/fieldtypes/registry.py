@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pyat.recordstore.fieldtypes import dates, numbers, selects, system, text
+from pyat.recordstore.fieldtypes import (
+    attachments,
+    barcodes,
+    computed,
+    dates,
+    links,
+    numbers,
+    people,
+    selects,
+    system,
+    text,
+)
 from pyat.recordstore.fieldtypes.base import FieldType
 
 _TYPES: tuple[FieldType, ...] = (
@@ -23,9 +34,23 @@ _TYPES: tuple[FieldType, ...] = (
     dates.DateTime(),
     selects.SingleSelect(),
     selects.MultipleSelects(),
+    links.MultipleRecordLinks(),
+    attachments.MultipleAttachments(),
+    barcodes.Barcode(),
+    people.SingleCollaborator(),
+    people.MultipleCollaborators(),
     system.AutoNumber(),
     system.CreatedTime(),
     system.LastModifiedTime(),
+    people.CreatedBy(),
+    people.LastModifiedBy(),
+    computed.Button(),
+    computed.Count(),
+    computed.Rollup(),
+    computed.Lookup(),
+    computed.Formula(),
+    computed.AiText(),
+    computed.ExternalSyncSource(),
 )
 
 REGISTRY: Mapping[str, FieldType] = MappingProxyType({kind.name: kind for kind in _TYPES})

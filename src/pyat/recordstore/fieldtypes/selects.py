@@ -18,6 +18,7 @@ from pyat.recordstore.fieldtypes.base import (
     StoredValue,
     is_blank,
 )
+from pyat.recordstore.fieldtypes.display import TextFormat, item_text
 from pyat.recordstore.fieldtypes.notation import decimal_text
 from pyat.recordstore.fieldtypes.options import array, members, one_of, short_text
 from pyat.recordstore.structure import Field, Options
@@ -104,7 +105,7 @@ def _name(value: Any) -> str:
 _ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*+)"\s*|([^,]*))(?:,|$)')
 
 
-def _split(text: str) -> Iterable[str]:
+def split_names(text: str) -> Iterable[str]:
     """The names in a text with commas between them; double quotes around a name protect its commas."""
     if len(text) > TEXT_LENGTH_MAX:
         raise BadValue
@@ -118,6 +119,10 @@ def _split(text: str) -> Iterable[str]:
 def _names_sql(field: Field) -> str:
     """SQL of the map from choice ids to names, where each name is a JSON text: what `->>` gives is ready to be sent."""
     return _map_sql({choice["id"]: orjson.dumps(choice["name"]).decode() for choice in field.options["choices"]})
+
+
+def _texts_sql(field: Field, form: Callable[[str], str] = str) -> str:
+    return _map_sql({choice["id"]: form(choice["name"]) for choice in field.options["choices"]})
 
 
 def _positions_sql(field: Field) -> str:
@@ -175,6 +180,10 @@ class SingleSelect(SelectType):
         """The choice's name; a choice that is gone counts as empty."""
         return f"({_names_sql(field)} ->> {column})"
 
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """The choice's name."""
+        return f"({_texts_sql(field)} ->> {column})"
+
     def sort_sql(self, field: Field, column: str) -> tuple[str, ...]:
         """The position of the choice."""
         return (f"({_positions_sql(field)} ->> {column})::int4",)
@@ -211,7 +220,7 @@ class MultipleSelects(SelectType):
     def typecast(self, value: Any, field: Field, new_choices: NewChoices) -> StoredValue:
         """A list of names or numbers, or one text with commas between names; what is no choice yet becomes one."""
         if type(value) is str:
-            value = _split(value)
+            value = split_names(value)
         elif type(value) is not list:
             if is_blank(value):
                 return None
@@ -232,6 +241,10 @@ class MultipleSelects(SelectType):
             f"'[' || CASE WHEN cardinality({column}) > {self._FEW} THEN {any_number}"
             f" ELSE nullif(ltrim(concat({few}), ','), '') END || ']'"
         )
+
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """The names with commas between them; a name that holds a comma is quoted."""
+        return f"nullif(array_to_string(ARRAY(SELECT {_texts_sql(field, item_text)} ->> unnest({column})), ', '), '')"
 
     def sort_sql(self, field: Field, column: str) -> tuple[str, ...]:
         """The positions of the choices, from the first that was written on."""

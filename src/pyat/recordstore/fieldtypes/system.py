@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from pyat.foundation.ids import is_id
 from pyat.recordstore.fieldtypes.base import BadOptions, BadValue, FieldType, StoredValue
 from pyat.recordstore.fieldtypes.dates import date_options, date_sql, moment_options, moment_sql, whole_second_sql
+from pyat.recordstore.fieldtypes.display import TextFormat, date_text, moment_text
 from pyat.recordstore.fieldtypes.options import array, members, one_of
 from pyat.recordstore.structure import Field, Options
 
@@ -44,6 +45,10 @@ class AutoNumber(SystemType):
         """A JSON number."""
         return f"{column}::text"
 
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """The number."""
+        return f"{column}::text"
+
 
 class SystemTime(SystemType):
     """A moment, shown with or without its time of day."""
@@ -63,6 +68,13 @@ class SystemTime(SystemType):
         """The moment, or its date in UTC where the result type is date."""
         source = self.source(field, column)
         return date_sql(f"{source}::date") if field.options["result"]["type"] == "date" else self.moment_sql(source)
+
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """By the formats of the result type."""
+        source, result = self.source(field, column), field.options["result"]
+        if result["type"] == "date":
+            return date_text(f"{source}::date", result["options"], text)
+        return moment_text(source, result["options"], text)
 
     def moment_sql(self, source: str) -> str:
         """SQL of the moment's JSON."""

@@ -5,6 +5,7 @@ import re
 from typing import Any, ClassVar
 
 from pyat.recordstore.fieldtypes.base import TEXT_LENGTH_MAX, BadValue, FieldType, NewChoices, StoredValue, is_blank
+from pyat.recordstore.fieldtypes.display import TextFormat
 from pyat.recordstore.fieldtypes.notation import decimal_text
 from pyat.recordstore.structure import Field
 
@@ -36,6 +37,10 @@ class TextType(FieldType):
     def json_sql(self, field: Field, column: str) -> str:
         """A JSON string."""
         return f"to_json({column})::text"
+
+    def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
+        """As it is."""
+        return column
 
     def sort_sql(self, field: Field, column: str) -> tuple[str, ...]:
         """Without regard to case first, then exactly."""

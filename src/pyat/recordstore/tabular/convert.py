@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime, time, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+import orjson
+
 from pyat.foundation.ids import ChoiceId, new_id
 from pyat.recordstore.fieldtypes import NewChoices
 from pyat.recordstore.fieldtypes.base import TEXT_LENGTH_MAX
@@ -106,6 +108,14 @@ class RichTextConverter(TextConverter):
     def normal(self, joined: str) -> str:
         cells = joined.replace("\r\n", "\n").split(_SEPARATOR)
         return _SEPARATOR.join(self._type.parse(cell, self._field) if cell else cell for cell in cells)
+
+
+class BarcodeConverter(TextConverter):
+    """Each text as a code of an unknown kind."""
+
+    def normal(self, joined: str) -> str:
+        cells = (cell.strip() for cell in joined.split(_SEPARATOR))
+        return _SEPARATOR.join(orjson.dumps({"text": cell}).decode() if cell else cell for cell in cells)
 
 
 class _Memo(dict[str, str]):
@@ -437,6 +447,7 @@ CONVERTERS: Mapping[str, Callable[[Field, Reading], Converter]] = {
     "email": lambda field, reading: TextConverter(is_stripped=True),
     "url": lambda field, reading: TextConverter(is_stripped=True),
     "phoneNumber": lambda field, reading: TextConverter(is_stripped=True),
+    "barcode": lambda field, reading: BarcodeConverter(is_stripped=True),
     "number": lambda field, reading: NumberConverter(reading),
     "percent": lambda field, reading: PercentConverter(reading),
     "currency": lambda field, reading: CurrencyConverter(reading, field.options["symbol"]),

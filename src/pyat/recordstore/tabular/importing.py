@@ -11,7 +11,7 @@ from datetime import datetime
 from pyat.foundation.db import Connection, Database
 from pyat.foundation.ids import BaseId, FieldId, TableId, ViewId, new_id
 from pyat.foundation.sql import Statement, literal, quote
-from pyat.recordstore import ddl
+from pyat.recordstore import changelog, ddl, writing
 from pyat.recordstore.fieldtypes import with_new_choices
 from pyat.recordstore.structure import Field, Table, View
 from pyat.recordstore.tabular.load import LoadReport, Progress, load, stamps_of
@@ -60,6 +60,7 @@ async def import_as_table(
         )
         await _end_bulk(connection, base_id, table, stamps)
         await _add_choices(connection, base_id, table, report)
+        await _note(connection, base_id, table.table_id, report.rows, user_id=user_id, is_new=True)
     return report
 
 
@@ -102,7 +103,27 @@ async def import_into_table(
         if report.new_choices:
             await ddl.begin_change(connection, base_id, expected_version=version)
             await _add_choices(connection, base_id, table, report)
+        await _note(connection, base_id, table.table_id, report.rows, user_id=user_id, is_new=False)
     return report
+
+
+async def _note(
+    connection: Connection, base_id: BaseId, table_id: TableId, count: int, *, user_id: str, is_new: bool
+) -> None:
+    """Put what this transaction has loaded into the base's change log.
+
+    A new table is one entry with the number of its first records, which nobody could have followed before; to note each
+    of them would double the time of an import. Rows of a table that was there are noted one by one.
+    """
+    _, tables = await ddl.load(connection, base_id)
+    table = next(table for table in tables if table.table_id == table_id)
+    if is_new:
+        entry = changelog.Entry(
+            changelog.Kind.TABLE_CREATED, table_id, table.number, {"name": table.name, "records": count}
+        )
+        await changelog.append(connection, base_id, [entry], actor=user_id, source=changelog.Source.IMPORT)
+    else:
+        await connection.run(writing.note_loaded(base_id, table, source=changelog.Source.IMPORT), user_id)
 
 
 def _table(name: str, plans: Sequence[ColumnPlan]) -> Table:

@@ -22,7 +22,7 @@ from pyat.foundation.errors import (
 from pyat.foundation.ids import BaseId
 from pyat.foundation.service import Resources
 from pyat.foundation.telemetry import REQUEST_SECONDS, REQUESTS
-from pyat.foundation.web import BODY_BYTES_MAX, Operation, Router, error_response
+from pyat.foundation.web import Operation, Router, error_response
 from pyat.services.api_gateway.contract import Document, Page, Route, Upstream
 from pyat.services.api_gateway.routes import CORS_HEADERS, Sender, bounded, discard, request_id, wants_gzip
 from pyat.services.api_gateway.service.limits import Headers, Limits, rates_of
@@ -134,7 +134,7 @@ class Gateway:
         if size > settings.header_bytes_max:
             raise HeadersTooLarge(limit=settings.header_bytes_max)
         method: str = scope["method"]
-        if method == "OPTIONS":
+        if method == "OPTIONS" and not self._router.answers(method, raw_path):
             return None
         page = self._pages.get(raw_path)
         if page is not None:
@@ -160,13 +160,13 @@ class Gateway:
 
         declared = headers.get(b"content-length")
         if declared is not None:
-            if not declared.isdigit() or int(declared) > BODY_BYTES_MAX:
+            if not declared.isdigit() or int(declared) > operation.body_bytes_max:
                 # A client that asked first has sent nothing yet, and reads our answer.
                 if b"expect" not in headers:
                     await discard(receive)
                 raise BodyTooLarge
         elif b"transfer-encoding" in headers:
-            receive = bounded(receive, BODY_BYTES_MAX)
+            receive = bounded(receive, operation.body_bytes_max)
         return await self._upstreams[operation.method, operation.path].answer(match, Request(scope, receive))
 
     def _record(self, state: dict[str, Any], status: int, duration_s: float) -> None:

@@ -145,7 +145,7 @@ class Sender:
 def _is_compressible(headers: RawHeaders) -> bool:
     found = False
     for name, value in headers:
-        if name == b"content-encoding":
+        if name == b"content-encoding" or (name == b"cache-control" and b"no-transform" in value):
             return False
         if name == b"content-type":
             found = value.startswith(_COMPRESSIBLE)

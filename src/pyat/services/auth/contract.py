@@ -31,6 +31,9 @@ SCOPES = frozenset(
 CREDENTIAL_REVOKED = "credential_revoked"
 """Bus channel; the message is the credential's id. Caches of principals drop it at once."""
 
+USERS_LISTED_MAX = 10_000
+"""Users of a tenant that other services learn of."""
+
 CREDENTIAL_LENGTH = 82
 """Characters of a credential: `pat` or `ses`, 14 of base 62, a dot, 64 hexadecimal digits (wire reference, section 2.1)."""
 
@@ -134,6 +137,10 @@ class Auth(Protocol):
 
     async def get_account(self, *, email: str) -> Account:
         """The account with that address, without regard to case. Raises AccountNotFound."""
+        ...
+
+    async def list_users(self, *, tenant_id: TenantId) -> tuple[Account, ...]:
+        """The users of a tenant in order of creation, the first `USERS_LISTED_MAX`."""
         ...
 
     async def create_token(

@@ -37,6 +37,10 @@ SELECT u.user_id, u.tenant_id, u.email, u.name, p.password_hash
   FROM auth.users u LEFT JOIN auth.passwords p USING (user_id)
  WHERE u.email_key = $1;
 
+-- auth_tenant_users --
+-- The users of tenant $1 in order of creation, at most $2; found by the index on (tenant_id, user_id).
+SELECT user_id, email, name FROM auth.users WHERE tenant_id = $1 ORDER BY created_time, user_id LIMIT $2;
+
 -- auth_insert_session --
 -- A new session: id $1, tenant $2, user $3, digest $4, created $5, expires $6.
 INSERT INTO auth.sessions (session_id, tenant_id, user_id, digest, created_time, expires_time)

@@ -251,6 +251,10 @@ class AuthService:
             secret=None,
         )
 
+    async def list_users(self, *, tenant_id: TenantId) -> tuple[Account, ...]:
+        """See the contract."""
+        return await self._store.users(tenant_id)
+
     async def list_tokens(self, *, user_id: UserId | None) -> tuple[Token, ...]:
         """See the contract."""
         return await self._store.tokens(user_id=user_id, now=self._clock.now())

@@ -15,7 +15,7 @@ from pyat.foundation.db import Database, Row
 from pyat.foundation.identity import Principal
 from pyat.foundation.ids import BaseId, TenantId, TokenId, UserId
 from pyat.foundation.sql import load_statements
-from pyat.services.auth.contract import SCOPES, Account, AccountExists, Authenticated, Token
+from pyat.services.auth.contract import SCOPES, USERS_LISTED_MAX, Account, AccountExists, Authenticated, Token
 
 _SQL = load_statements("pyat.services.auth")
 _LOCAL_ATTEMPTS_MAX = 10_000
@@ -131,6 +131,11 @@ class AuthStore:
     async def is_user(self, user_id: UserId) -> bool:
         """Whether there is such a user."""
         return bool(await self._database.value(_SQL["auth_user_exists"], user_id))
+
+    async def users(self, tenant_id: TenantId) -> tuple[Account, ...]:
+        """Users of a tenant in order of creation, at most `USERS_LISTED_MAX`."""
+        rows = await self._database.rows(_SQL["auth_tenant_users"], tenant_id, USERS_LISTED_MAX)
+        return tuple(Account(UserId(row["user_id"]), tenant_id, row["email"], row["name"]) for row in rows)
 
     async def tokens(self, *, user_id: UserId | None, now: datetime) -> tuple[Token, ...]:
         """Live tokens, newest first, at most 1,000."""

@@ -6,16 +6,22 @@ from typing import Any, Protocol
 
 from pyat.foundation.errors import AppError
 from pyat.foundation.identity import Principal
-from pyat.foundation.ids import BaseId, FieldId, TableId, TenantId, WorkspaceId
-from pyat.recordstore.structure import Base, Field, Table
+from pyat.foundation.ids import BaseId, FieldId, TableId, TenantId, ViewId, WorkspaceId
+from pyat.recordstore.structure import Base, Field, Table, View
 
 BASES_PER_PAGE_MAX = 1_000
 TABLES_PER_BASE_MAX = 1_000
 TABLES_PER_REQUEST_MAX = 100
 """Tables that one request can create: PostgreSQL holds about six locks for each until the end of the transaction."""
 FIELDS_PER_TABLE_MAX = 500
+VIEWS_PER_TABLE_MAX = 1_000
 WORKSPACES_PER_TENANT_MAX = 1_000
 NAME_LENGTH_MAX = 255
+TRASH_PAGE_MAX = 100
+RECORDS_COPIED_MAX = 10_000
+"""Records that a table may have to be duplicated with them: that is one transaction."""
+LINKS_COPIED_MAX = 50_000
+"""Links in the cells of such a table: nobody writes to a linked table while they are copied."""
 DESCRIPTION_LENGTH_MAX = 20_000
 
 
@@ -67,6 +73,28 @@ class Workspace:
     created_time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A view and the table it belongs to; its `field_ids` are all of the table's fields."""
+
+    table_id: TableId
+    view: View
+
+
+class ViewNameTaken(AppError):
+    """A view name that the table has already (without regard to case)."""
+
+    code, status, wire_type = "VIEW_NAME_TAKEN", 422, "DUPLICATE_VIEW_NAME"
+    template = 'There is already a view named "{name}"'
+
+
+class LastGridView(AppError):
+    """The last grid view of a table cannot be deleted."""
+
+    code, status, wire_type = "LAST_GRID_VIEW", 422, "INVALID_REQUEST_UNKNOWN"
+    template = "Invalid request: the last grid view of a table cannot be deleted."
+
+
 class InvalidPrimaryField(AppError):
     """The first field of a new table has a type that cannot be primary."""
 
@@ -80,7 +108,219 @@ class WorkspaceMissing(AppError):
     code, status, wire_type, template = "WORKSPACE_MISSING", 422, "INVALID_REQUEST", "Server error"
 
 
-class Schema(Protocol):
+@dataclass(frozen=True, slots=True)
+class TrashItem:
+    """A deleted base, table or field; or one that was just restored."""
+
+    item_id: str
+    kind: str
+    """`base`, `table` or `field`."""
+    name: str
+    base_id: BaseId
+    table_id: TableId | None
+    """Of a field, the table it belongs to; of a table, itself."""
+    deleted_time: datetime | None
+    deleted_by: str | None
+    expires_time: datetime | None
+    """From then on it cannot be restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrashPage:
+    """A page of the trash; `offset` is None on the last one."""
+
+    items: tuple[TrashItem, ...]
+    offset: str | None
+
+
+class Trash(Protocol):
+    """Deleting structure and bringing it back. Raises as `Schema` does.
+
+    What was deleted is at once out of everybody's sight, its name is free, and it can be restored for as long as the
+    platform keeps it (7 days unless configured). Records in the trash are the records service's.
+    """
+
+    async def update_base(self, *, principal: Principal, base_id: BaseId, changes: dict[str, Any]) -> Base:
+        """Another `name`. `changes` is unchecked JSON. Raises InvalidRequest."""
+        ...
+
+    async def delete_base(self, *, principal: Principal, base_id: BaseId) -> None:
+        """Put a base into the trash."""
+        ...
+
+    async def delete_table(self, *, principal: Principal, base_id: BaseId, table: str) -> TableId:
+        """Put a table into the trash, and with it the fields of other tables that link to it; gives its id.
+
+        Raises InvalidRequest for the last table of a base.
+        """
+        ...
+
+    async def delete_field(self, *, principal: Principal, base_id: BaseId, table: str, field_id: FieldId) -> None:
+        """Put a field into the trash; with a link field goes its inverse. Raises InvalidRequest for a primary field."""
+        ...
+
+    async def list_trash(
+        self, *, principal: Principal, base_id: BaseId | None, kind: str | None, limit: int, offset: str | None
+    ) -> TrashPage:
+        """Deleted tables and fields of a base, or without a base deleted bases; newest first, up to `limit` (1 to 100).
+
+        What went along with something else is restored with that, and not listed. Raises InvalidRequest, InvalidOffset.
+        """
+        ...
+
+    async def restore(self, *, principal: Principal, base_id: BaseId, item_id: str) -> TrashItem:
+        """Bring a base, a table or a field back, to its place; a name that was taken meanwhile gets a number.
+
+        Raises ModelNotFound where it is not in the trash, InvalidRequest for a link field whose linked table is
+        deleted, LimitReached.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionExample:
+    """A cell as it is and as it would be: JSON as clients read it, None where it would be empty."""
+
+    record_id: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionPreview:
+    """What would become of a field's cells; empty ones are not counted."""
+
+    total: int
+    converted: int
+    cleared: int
+    """Cells whose value the new type cannot hold."""
+    examples: tuple[ConversionExample, ...]
+    """Up to 20 cells, first those that would be cleared."""
+
+
+class ConversionRefused(AppError):
+    """A field cannot get the type that was asked for."""
+
+    code, status, wire_type = "CONVERSION_REFUSED", 422, "INVALID_REQUEST_UNKNOWN"
+    template = "Invalid request: {reason}"
+
+
+class ConversionOvertaken(AppError):
+    """Somebody else began to convert the same field, or deleted it, while this conversion ran; nothing was changed."""
+
+    code, status, wire_type = "CONVERSION_OVERTAKEN", 409, "INVALID_REQUEST_UNKNOWN"
+    template = "Another change of this field came between. Nothing was converted."
+
+
+class Redefining(Protocol):
+    """Fields that become something else, and copies of fields and tables. Raises as `Schema` does."""
+
+    async def redefine_field(
+        self, *, principal: Principal, base_id: BaseId, table: str, field_id: FieldId, changes: dict[str, Any]
+    ) -> Field:
+        """New `name`, `description` or `options` of the same type (only keys that are present change).
+
+        Choices are a whole new list: those with an `id`, or a name that is there, stay what they are in every cell.
+        `changes` is unchecked JSON. Raises FieldNameTaken, InvalidFieldOptions, InvalidRequest.
+        """
+        ...
+
+    async def preview_conversion(
+        self, *, principal: Principal, base_id: BaseId, table: str, field_id: FieldId, type_name: str, options: Any
+    ) -> ConversionPreview:
+        """What `convert_field` would do to the cells there are now. Cost: reads the whole field. Raises as it does."""
+        ...
+
+    async def convert_field(
+        self, *, principal: Principal, base_id: BaseId, table: str, field_id: FieldId, type_name: str, options: Any
+    ) -> Field:
+        """Give a field another type, and its cells what they become by it; others read and write meanwhile.
+
+        Cost: reads and writes every record, in small steps. The field keeps its id, name and place. Raises
+        ConversionRefused, UnsupportedFieldType, InvalidFieldOptions, LimitReached (choices), ConversionOvertaken.
+        """
+        ...
+
+    async def duplicate_field(
+        self,
+        *,
+        principal: Principal,
+        base_id: BaseId,
+        table: str,
+        field_id: FieldId,
+        name: str | None,
+        with_cells: bool,
+    ) -> Field:
+        """A new field like another one, last in its table; without a name it gets one made of the other's.
+
+        With `with_cells` every record gets the other's cell; what the platform computes has its values anyway. Raises
+        FieldNameTaken, LimitReached, InvalidRequest (cells of links and attachments cannot be copied).
+        """
+        ...
+
+    async def duplicate_table(
+        self, *, principal: Principal, base_id: BaseId, table: str, name: str | None, with_records: bool
+    ) -> Table:
+        """A new table like another one, with fields, views and settings; without a name it gets one made of the other's.
+
+        What names the table's own fields and views names the copy's. A link field links to the same table, with a new
+        inverse there; one to its own table links to the copy. With `with_records` there are copies of up to 10,000
+        records and 50,000 links, made now by the caller; cells of attachments are empty. Raises TableNameTaken,
+        LimitReached.
+        """
+        ...
+
+
+class Views(Protocol):
+    """The views of tables. Raises as `Schema` does; a view that is not there is like a table that is not there."""
+
+    async def list_views(self, *, principal: Principal, base_id: BaseId) -> tuple[TableView, ...]:
+        """The views of every table, in order. Cost: two statements."""
+        ...
+
+    async def get_view(self, *, principal: Principal, base_id: BaseId, view_id: ViewId) -> TableView:
+        """One view. Cost: two statements."""
+        ...
+
+    async def create_view(
+        self, *, principal: Principal, base_id: BaseId, table: str, draft: dict[str, Any]
+    ) -> TableView:
+        """A new view, last in its table.
+
+        `draft` is unchecked JSON: `name`, `type`, and what `update_view` takes. Raises InvalidRequest, ViewNameTaken,
+        LimitReached.
+        """
+        ...
+
+    async def update_view(
+        self, *, principal: Principal, base_id: BaseId, view_id: ViewId, changes: dict[str, Any]
+    ) -> TableView:
+        """New `name`, `description`, `fieldIds`, `hiddenFieldIds`, `filter`, `sorts`, `groups` or `settings`.
+
+        Only keys that are present change, each as a whole. `changes` is unchecked JSON. Raises InvalidRequest,
+        ViewNameTaken.
+        """
+        ...
+
+    async def delete_view(self, *, principal: Principal, base_id: BaseId, view_id: ViewId) -> None:
+        """Remove a view for good. Raises LastGridView."""
+        ...
+
+    async def duplicate_view(
+        self, *, principal: Principal, base_id: BaseId, view_id: ViewId, name: str | None
+    ) -> TableView:
+        """A new view like another one; without a name it gets one made of the other's. Raises as `create_view`."""
+        ...
+
+    async def note_view_use(self, *, view_id: ViewId) -> None:
+        """Records are listed through the view, so its table gets an index for it once that is large. One statement.
+
+        Checks no permission. Enough now and then: every ten minutes, say.
+        """
+        ...
+
+
+class Schema(Views, Trash, Redefining, Protocol):
     """Structure: reading it, and every way to change it. Changes are visible to the next call, from any process.
 
     What takes a principal and a base raises NotPermittedOrNotFound where the base is not there, is another tenant's or
@@ -160,20 +400,37 @@ __all__ = [
     "BASES_PER_PAGE_MAX",
     "DESCRIPTION_LENGTH_MAX",
     "FIELDS_PER_TABLE_MAX",
+    "LINKS_COPIED_MAX",
     "NAME_LENGTH_MAX",
+    "RECORDS_COPIED_MAX",
     "TABLES_PER_BASE_MAX",
     "TABLES_PER_REQUEST_MAX",
+    "TRASH_PAGE_MAX",
+    "VIEWS_PER_TABLE_MAX",
     "WORKSPACES_PER_TENANT_MAX",
     "Base",
     "BasePage",
     "BaseSummary",
+    "ConversionExample",
+    "ConversionOvertaken",
+    "ConversionPreview",
+    "ConversionRefused",
     "Field",
     "FieldDraft",
     "InvalidPrimaryField",
+    "LastGridView",
+    "Redefining",
     "Schema",
     "Table",
     "TableDraft",
     "TableId",
+    "TableView",
+    "Trash",
+    "TrashItem",
+    "TrashPage",
+    "View",
+    "ViewNameTaken",
+    "Views",
     "Workspace",
     "WorkspaceMissing",
 ]

@@ -14,7 +14,7 @@ from pyat.foundation.clock import SteppedClock
 from pyat.foundation.db import Database
 from pyat.foundation.errors import InvalidToken
 from pyat.foundation.identity import Signer
-from pyat.foundation.ids import BaseId, TokenId, UserId, is_id
+from pyat.foundation.ids import BaseId, TenantId, TokenId, UserId, is_id
 from pyat.foundation.service import Peers, Resources
 from pyat.foundation.settings import PlatformSettings
 from pyat.services.auth import app
@@ -273,3 +273,14 @@ async def test_a_bad_token_request_is_refused(auth: Auth, change: dict[str, obje
     with pytest.raises(InvalidTokenRequest):
         await _token(auth, **arguments)  # type: ignore[arg-type]
     assert await auth.list_tokens(user_id=None) == ()
+
+
+async def test_users_of_a_tenant(auth: Auth) -> None:
+    ann = await auth.create_account(email="ann@example.org", name="Ann", password="a password", tenant_name="One")
+    cy = await auth.create_account(email="Cy@Example.org", name="Cy", password="a password", tenant_name=None)
+    bob = await auth.create_account(email="bob@example.org", name="Bob", password="a password", tenant_name="Two")
+    assert sorted(user.user_id for user in await auth.list_users(tenant_id=ann.tenant_id)) == sorted(
+        [ann.user_id, cy.user_id]
+    )
+    assert await auth.list_users(tenant_id=bob.tenant_id) == (bob,)
+    assert await auth.list_users(tenant_id=TenantId("nobody")) == ()

@@ -123,8 +123,8 @@ async def test_declared_errors_arrive_as_they_are(schema: Schema, base: Base) ->
             InvalidFieldOptions(table="Tasks", field="F", reason="F.options is missing"),
         ),
         (
-            schema.create_field(**where, table="Tasks", field=FieldDraft("F", "button")),
-            UnsupportedFieldType(table="Tasks", field="F", type="button"),
+            schema.create_field(**where, table="Tasks", field=FieldDraft("F", "manualSort")),
+            UnsupportedFieldType(table="Tasks", field="F", type="manualSort"),
         ),
         (schema.create_field(**where, table="Nope", field=text_field("F")), NotPermittedOrNotFound()),
         (schema.list_bases(principal=principal(), offset="nope"), InvalidOffset(offset="nope")),

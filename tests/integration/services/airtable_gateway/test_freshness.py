@@ -43,6 +43,7 @@ async def create(service: RecordsService, bench: Bench, cells: dict[str, Any], *
 
 
 async def test_a_request_on_known_structure_is_one_statement(bench: Bench, second: RecordsService) -> None:
+    await create(second, bench, {})  # a user's first write notes who that is
     with recording() as statements:
         made = await create(second, bench, {"Name": "x", "Status": "Todo"})
         await second.list_records(**to(bench), query=ListQuery())

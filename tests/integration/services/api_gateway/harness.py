@@ -37,6 +37,8 @@ SIGNER = Signer(b"a key of the tests, thirty-two bytes or more")
 PASSWORD = "correct horse battery"
 UNLIMITED = GatewaySettings(rate_limits="off")
 
+LARGE_BYTES_MAX = 20 * 1024 * 1024
+
 ECHO_OPERATIONS = (
     Operation("echo_get", "GET", "/v0/{base_id:app}/{table}", "Says what arrived", scope="data.records:read"),
     Operation("echo_post", "POST", "/v0/{base_id:app}/{table}", "Says what arrived", scope="data.records:write"),
@@ -45,6 +47,12 @@ ECHO_OPERATIONS = (
     Operation("stream", "GET", "/api/v1/echo/stream", "Streams a body", is_metadata=True),
     Operation("bytes", "POST", "/api/v1/echo/bytes", "Sends the body back", is_metadata=True),
     Operation("fail", "GET", "/api/v1/echo/fail", "Breaks", is_metadata=True),
+    Operation("sized", "HEAD", "/api/v1/echo/stream", "Says how long the stream is", is_metadata=True),
+    Operation("own_options", "OPTIONS", "/api/v1/echo/stream", "Answers OPTIONS itself", is_public=True),
+    Operation("untouched", "GET", "/api/v1/echo/untouched", "Must not be compressed", is_metadata=True),
+    Operation(
+        "count", "POST", "/api/v1/echo/count", "Counts a large body", is_metadata=True, body_bytes_max=LARGE_BYTES_MAX
+    ),
     Operation("public", "GET", "/api/v1/echo/public", "Needs no credentials", is_public=True),
 )
 
@@ -80,6 +88,33 @@ async def _stream(request: Request) -> Response:
     return StreamingResponse(produce(), headers=headers)
 
 
+async def _sized(request: Request) -> Response:
+    return Response(headers={"content-length": request.query_params["bytes"], "content-type": "text/plain"})
+
+
+async def _own_options(request: Request) -> Response:
+    return Response(status_code=204, headers={"x-own": "yes"})
+
+
+async def _untouched(request: Request) -> Response:
+    text = b"again and again " * 1_000
+    headers = {"content-type": "text/plain", "cache-control": "public, no-transform"}
+    if "whole" in request.query_params:
+        return Response(text, headers=headers)
+
+    async def produce() -> AsyncIterator[bytes]:
+        yield text
+
+    return StreamingResponse(produce(), headers={**headers, "content-length": str(len(text))})
+
+
+async def _count(request: Request) -> Response:
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+    return json_response({"bytes": size})
+
+
 async def _bytes(request: Request) -> Response:
     return Response(await read_body(request), headers={"content-type": "application/octet-stream"})
 
@@ -96,6 +131,10 @@ ECHO_HANDLERS: Handlers = {
     "stream": _stream,
     "bytes": _bytes,
     "fail": _fail,
+    "sized": _sized,
+    "own_options": _own_options,
+    "untouched": _untouched,
+    "count": _count,
     "public": _echo,
 }
 

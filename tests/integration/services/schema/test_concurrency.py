@@ -170,7 +170,7 @@ async def _columns(database: Database, base: Base) -> list[str]:
     statement = Statement(
         "columns",
         "SELECT column_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2"
-        " AND column_name LIKE 'fld%' ORDER BY ordinal_position",
+        " AND (column_name LIKE 'fld%' OR column_name LIKE 'cnv%') ORDER BY ordinal_position",
     )
     return [row["column_name"] for row in await database.rows(statement, base.base_id, base.tables[0].table_id)]
 
@@ -236,6 +236,7 @@ async def test_a_column_that_cannot_be_taken_back_is_in_nobodys_way(
     monkeypatch.setattr(ddl, "LOCK_TIMEOUT_MS", 5)
     monkeypatch.setattr(ddl, "RELATION_LOCK_TIMEOUT_MS", 5)
     monkeypatch.setattr(store, "PAUSE_S", 0.0001)
+    monkeypatch.setattr(store, "SWAP_ATTEMPTS_MAX", 5)
     draft = FieldDraft("Number", "autoNumber")
     async with database.transaction() as writer:
         _before_fill(monkeypatch, lambda: writer.run(_insert(base), "rec1"))

@@ -13,6 +13,7 @@ from pyat.recordstore.fieldtypes import REGISTRY
 from pyat.recordstore.structure import Base
 from pyat.services.schema.service import SchemaService
 from pyat.services.schema.service.planning import AIRTABLE_TYPES
+from tests.support.field_values import APART
 from tests.support.schema import OTHER_TENANT, TENANT, Client, new_workspace, principal, schema_service, served
 
 META = "/v0/meta/bases"
@@ -238,11 +239,11 @@ TABLE_REFUSALS: list[tuple[Any, tuple[int, str, str | None]]] = [
         (422, BAD_OPTIONS, "Invalid options for T.C: checkbox fields cannot be the primary field"),
     ),
     (
-        {"name": "T", "fields": [NAME_FIELD, {"name": "C", "type": "createdBy"}]},
+        {"name": "T", "fields": [NAME_FIELD, {"name": "C", "type": "manualSort"}]},
         (
             422,
             "UNSUPPORTED_FIELD_TYPE_FOR_CREATE",
-            "Invalid options for T.C: Creating createdBy fields is not supported at this time",
+            "Invalid options for T.C: Creating manualSort fields is not supported at this time",
         ),
     ),
     (
@@ -265,6 +266,7 @@ async def test_refusals_of_create_table(
     assert await client.ok("GET", tables_of(base)) == before
 
 
+NOWHERE = "fldZZZZZZZZZZZZZZ"
 OPTIONS: dict[str, Any] = {
     "number": {"precision": 3},
     "percent": {"precision": 0},
@@ -278,22 +280,51 @@ OPTIONS: dict[str, Any] = {
     "multipleSelects": {"choices": []},
     "createdTime": {"result": {"type": "date", "options": DATE}},
     "lastModifiedTime": {"result": {"type": "dateTime", "options": MOMENT}},
+    "button": {"label": "Open", "url": "https://example.org"},
+    "aiText": {"prompt": ["Sum up"]},
+    "externalSyncSource": {"choices": [{"name": "Jira", "color": "redLight2"}]},
+    "formula": {"formula": "{Name} & 'x'"},
 }
+READ_ONLY: dict[str, dict[str, Any]] = {
+    "lastModifiedTime": {"isValid": True, "referencedFieldIds": []},
+    "aiText": {"referencedFieldIds": []},
+    "count": {"isValid": True},
+    "multipleLookupValues": {"isValid": True, "result": None},
+    "rollup": {"isValid": True, "referencedFieldIds": [], "result": None},
+}
+"""What a field's options show beside what was sent."""
 
 
 async def test_every_type_can_be_created_and_reads_back(client: Client, base: Base) -> None:
-    made = []
-    for number, type_name in enumerate(sorted(REGISTRY)):
+    table_id, name_id = base.tables[0].table_id, base.tables[0].primary_field_id
+    link = {"name": "Link", "type": "multipleRecordLinks", "options": {"linkedTableId": table_id}}
+    made = [await client.ok("POST", f"{tables_of(base)}/Tasks/fields", link)]
+    way = {"recordLinkFieldId": made[0]["id"], "fieldIdInLinkedTable": name_id}
+    wanted = {
+        **OPTIONS,
+        "count": {"recordLinkFieldId": made[0]["id"]},
+        "multipleLookupValues": way,
+        "rollup": {**way, "formula": "SUM(values)"},
+    }
+    for number, type_name in enumerate(sorted(set(REGISTRY) - APART)):
         body: dict[str, Any] = {"name": f"F{number}", "type": type_name, "description": "D"}
-        if type_name in OPTIONS:
-            body["options"] = OPTIONS[type_name]
+        if type_name in wanted:
+            body["options"] = wanted[type_name]
         field = await client.ok("POST", f"{tables_of(base)}/Tasks/fields", body)
         options = field.get("options", {})
         for choice in options.get("choices", ()):
             assert re.fullmatch("sel[0-9A-Za-z]{14}", choice.pop("id"))
         expected = {**body, "id": field["id"]}
-        if type_name == "lastModifiedTime":
-            expected["options"] = {"isValid": True, "referencedFieldIds": [], **body["options"]}
+        if type_name in READ_ONLY:
+            expected["options"] = {**READ_ONLY[type_name], **body["options"]}
+        if type_name == "formula":
+            formula = f"{{{name_id}}} & 'x'"
+            expected["options"] = {
+                "formula": formula,
+                "isValid": True,
+                "referencedFieldIds": [name_id],
+                "result": None,
+            }
         assert field == expected
         made.append(field)
     (table,) = (await client.ok("GET", f"{tables_of(base)}?include=visibleFieldIds"))["tables"]
@@ -304,7 +335,62 @@ async def test_every_type_can_be_created_and_reads_back(client: Client, base: Ba
     assert table["views"][0]["visibleFieldIds"] == [field["id"] for field in table["fields"]]
 
 
-@pytest.mark.parametrize("type_name", sorted(AIRTABLE_TYPES - set(REGISTRY)))
+async def test_a_lookup_may_be_called_so(client: Client, base: Base) -> None:
+    link = {"name": "Link", "type": "multipleRecordLinks", "options": {"linkedTableId": base.tables[0].table_id}}
+    link_id = (await client.ok("POST", f"{tables_of(base)}/Tasks/fields", link))["id"]
+    options = {"recordLinkFieldId": link_id, "fieldIdInLinkedTable": base.tables[0].primary_field_id}
+    body = {"name": "Names", "type": "lookup", "options": options}
+    field = await client.ok("POST", f"{tables_of(base)}/Tasks/fields", body)
+    assert field["type"] == "multipleLookupValues"
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (
+            {"type": "count", "options": {"recordLinkFieldId": "{name}"}},
+            "recordLinkFieldId is not the id of a link field of the table",
+        ),
+        (
+            {"type": "count", "options": {"recordLinkFieldId": NOWHERE}},
+            "recordLinkFieldId is not the id of a link field of the table",
+        ),
+        (
+            {"type": "lookup", "options": {"recordLinkFieldId": "{link}", "fieldIdInLinkedTable": NOWHERE}},
+            "fieldIdInLinkedTable is not the id of a field of the linked table",
+        ),
+        (
+            {
+                "type": "rollup",
+                "options": {"recordLinkFieldId": NOWHERE, "fieldIdInLinkedTable": "{name}", "formula": "1"},
+            },
+            "recordLinkFieldId is not the id of a link field of the table",
+        ),
+        ({"type": "formula", "options": {"formula": "{Nothing}"}}, "formula names no field of the table: {Nothing}"),
+        (
+            {"type": "aiText", "options": {"prompt": [{"field": {"fieldId": NOWHERE}}]}},
+            f"prompt names no field of the table: {NOWHERE}",
+        ),
+    ],
+)
+async def test_references_have_to_be_there(client: Client, base: Base, body: dict[str, Any], problem: str) -> None:
+    link = {"name": "Link", "type": "multipleRecordLinks", "options": {"linkedTableId": base.tables[0].table_id}}
+    ids = {
+        "{link}": (await client.ok("POST", f"{tables_of(base)}/Tasks/fields", link))["id"],
+        "{name}": base.tables[0].primary_field_id,
+    }
+    options = {
+        key: ids.get(value, value) if isinstance(value, str) else value for key, value in body["options"].items()
+    }
+    asked = {"name": "F", "type": body["type"], "options": options}
+    assert await client.refused("POST", f"{tables_of(base)}/Tasks/fields", asked) == (
+        422,
+        "INVALID_FIELD_TYPE_OPTIONS_FOR_CREATE",
+        f"Invalid options for Tasks.F: Failed schema validation: F.options.{problem}",
+    )
+
+
+@pytest.mark.parametrize("type_name", sorted(AIRTABLE_TYPES - set(REGISTRY) - {"lookup"} - APART))
 async def test_types_of_airtable_that_cannot_be_created(client: Client, base: Base, type_name: str) -> None:
     body = {"name": "F", "type": type_name, "options": {"anything": 1}}
     assert await client.refused("POST", f"{tables_of(base)}/Tasks/fields", body) == (

@@ -121,7 +121,7 @@ async def test_a_base_whose_last_statement_fails_leaves_nothing_behind(
         (text_field("Big", description="x" * 20_001), InvalidRequest),
         (text_field("Nul", description="\x00"), InvalidRequest),
         (FieldDraft("Long", "longText"), InvalidRequest),
-        (FieldDraft("Button", "button"), UnsupportedFieldType),
+        (FieldDraft("Order", "manualSort"), UnsupportedFieldType),
         (FieldDraft("Number", "number"), InvalidFieldOptions),
         (FieldDraft("Number", "number", options={"precision": 9}), InvalidFieldOptions),
         (FieldDraft("Text", "singleLineText", options={"precision": 1}), InvalidFieldOptions),
@@ -541,14 +541,15 @@ async def test_a_change_takes_a_fixed_number_of_statements(service: SchemaServic
     planned = ["find_bases", "load_base", "lock_timeout", "begin_structure_change"]
     with recording() as statements:
         await service.create_field(principal=principal(), base_id=base.base_id, table="Tasks", field=text_field("More"))
-    assert statements.names == [*planned, "add_column", "insert_fields", "show_field"]
+    assert statements.names == [*planned, "add_column", "insert_fields", "show_field", "append_changes"]
     with recording() as statements:
         await service.create_table(
             principal=principal(),
             base_id=base.base_id,
             table=table_draft("Wide", *(text_field(f"F{number}") for number in range(50))),
         )
-    assert statements.names == [*planned, "create_relation", "insert_table", "insert_fields", "insert_view"]
+    created = ["create_relation", "insert_table", "insert_fields", "insert_view"]
+    assert statements.names == [*planned, *created, "table_number", "append_changes"]
     with recording() as statements, pytest.raises(FieldNameTaken):
         await service.create_field(principal=principal(), base_id=base.base_id, table="Tasks", field=text_field("Name"))
     assert statements.names == ["find_bases", "load_base"], "a refused request takes no lock"

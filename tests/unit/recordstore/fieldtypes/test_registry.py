@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from pyat.foundation.ids import FieldId
 from pyat.recordstore.fieldtypes import REGISTRY, find
-from tests.support.field_values import WRITABLE, make_field
+from pyat.recordstore.structure import Field
+from tests.support.field_values import APART, WRITABLE, make_field
 
 TABLE = """
 name              column       primary  merge  computed
@@ -25,9 +27,21 @@ date              date         yes      yes    no
 dateTime          timestamptz  yes      yes    no
 singleSelect      text         no       yes    no
 multipleSelects   text[]       no       yes    no
-autoNumber        int8         yes      no     yes
-createdTime       timestamptz  no       no     yes
-lastModifiedTime  timestamptz  no       no     yes
+barcode               jsonb        yes  no  no
+singleCollaborator    text         no   no  no
+multipleCollaborators text[]       no   no  no
+autoNumber            int8         yes  no  yes
+createdTime           timestamptz  no   no  yes
+lastModifiedTime      timestamptz  no   no  yes
+createdBy             text         no   no  yes
+lastModifiedBy        text         no   no  yes
+button                text         no   no  yes
+count                 int8         no   no  yes
+rollup                text         no   no  yes
+multipleLookupValues  text         no   no  yes
+formula               text         yes  no  yes
+aiText                jsonb        no   no  yes
+externalSyncSource    text         no   no  yes
 """
 
 
@@ -37,6 +51,7 @@ def test_types() -> None:
     found = [
         [name, kind.pg_type, words[kind.can_be_primary], words[kind.can_merge_on], words[kind.is_computed]]
         for name, kind in REGISTRY.items()
+        if name not in APART
     ]
     assert found == rows
 
@@ -55,6 +70,18 @@ def test_which_fields_have_a_column() -> None:
     assert not find("lastModifiedTime").has_column_for(modified)
     watching = replace(modified, options={**modified.options, "referencedFieldIds": ["fldAAAAAAAAAAAAAA"]})
     assert find("lastModifiedTime").has_column_for(watching)
+    unstored = {
+        "createdTime",
+        "createdBy",
+        "lastModifiedBy",
+        "button",
+        "count",
+        "rollup",
+        "multipleLookupValues",
+        "formula",
+    }
+    for name in ("aiText", "externalSyncSource", *unstored):
+        assert find(name).has_column_for(Field(FieldId("fldAAAAAAAAAAAAAA"), "F", name)) == (name not in unstored)
 
 
 def test_every_sort_key_has_a_type() -> None:

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyat.foundation.ids import FieldId
 from pyat.recordstore.errors import UnknownChoice
 from pyat.recordstore.fieldtypes import REGISTRY, BadValue, NewChoices, find
 from pyat.recordstore.fieldtypes.base import TEXT_LENGTH_MAX
 from pyat.recordstore.structure import Field
 from tests.support.field_values import (
+    APART,
     EMPTY,
     REFUSED,
     UNKNOWN_CHOICE,
@@ -23,6 +25,7 @@ from tests.support.field_values import (
     json_values,
     make_field,
     outcome,
+    parsed,
     seen,
     write,
 )
@@ -51,14 +54,14 @@ def test_typecast_takes_what_is_taken_without_it(case: Case) -> None:
 
 
 def test_the_corpus_covers_every_type_that_takes_values() -> None:
-    writable = {name for name, kind in REGISTRY.items() if not kind.is_computed}
+    writable = {name for name, kind in REGISTRY.items() if not kind.is_computed} - APART
     assert {case.field.type for case in CASES} == writable == {field.type for field in WRITABLE}
 
 
 @given(st.data(), fields)
 def test_what_is_read_back_can_be_written_again(data: st.DataObject, field: Field) -> None:
-    stored = find(field.type).parse(data.draw(accepted_values(field)), field)
-    assert find(field.type).parse(seen(field, stored), field) == stored
+    stored = parsed(field, data.draw(accepted_values(field)))
+    assert parsed(field, seen(field, stored)) == stored
 
 
 @given(fields, json_values)
@@ -69,14 +72,14 @@ def test_any_value_is_stored_or_refused(field: Field, value: Any) -> None:
             grown, stored = write(field, value, is_typecast=is_typecast)
         except (BadValue, UnknownChoice):
             continue
-        assert find(field.type).parse(seen(grown, stored), grown) == stored
+        assert parsed(grown, seen(grown, stored)) == stored
         assert "\x00" not in str(stored)
 
 
-@pytest.mark.parametrize("type_name", ["autoNumber", "createdTime", "lastModifiedTime"])
+@pytest.mark.parametrize("type_name", sorted(name for name, kind in REGISTRY.items() if kind.is_computed))
 @pytest.mark.parametrize("value", [1, "2024-03-01T08:00:00.000Z", None])
 def test_computed_types_take_no_value(type_name: str, value: Any) -> None:
-    field = make_field(type_name)
+    field = Field(FieldId("fld00000000000001"), "F", type_name)
     with pytest.raises(BadValue):
         find(type_name).parse(value, field)
     with pytest.raises(BadValue):

@@ -1,6 +1,7 @@
 """The records API on the wire: HTTP in, one call of the contract, HTTP out. Source: wire reference, section 5."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from pyat.foundation.errors import InvalidRequest, ModelNotFound
 from pyat.foundation.ids import BaseId, RecordId, is_id
 from pyat.foundation.web import (
+    BODY_BYTES_MAX,
     Operation,
     Parameter,
     json_response,
@@ -22,8 +24,10 @@ from pyat.recordstore.errors import (
     RECORDS_PER_WRITE_MAX,
     AmbiguousUpsert,
     ComputedValue,
+    InvalidAttachmentObject,
     InvalidFilter,
     InvalidOffset,
+    InvalidRecordId,
     InvalidRecordsToCreate,
     InvalidRecordsToDelete,
     InvalidRecordsToUpdate,
@@ -40,6 +44,7 @@ from pyat.recordstore.errors import (
     ViewOfOtherTable,
 )
 from pyat.services.airtable_gateway.contract import ListQuery, RecordChange, RecordPage, Records, Sort
+from pyat.services.file.contract import InvalidAttachment
 
 PAGE_SIZE_MAX = 100
 
@@ -56,6 +61,7 @@ _RECORD = {
         "id": {"type": "string", "pattern": "^rec[0-9A-Za-z]{14}$"},
         "createdTime": {"type": "string", "format": "date-time"},
         "fields": _CELLS,
+        "commentCount": {"type": "integer", "description": "Where recordMetadata asks for it."},
     },
 }
 _PAGE = {
@@ -86,7 +92,10 @@ _LIST_PROPERTIES: dict[str, Any] = {
     "maxRecords": {"type": "integer", "minimum": 1},
     "offset": {"type": "string"},
     "returnFieldsByFieldId": {"type": "boolean"},
-    "cellFormat": {"enum": ["json"]},
+    "cellFormat": {"enum": ["json", "string"]},
+    "timeZone": {"type": "string"},
+    "userLocale": {"type": "string"},
+    "recordMetadata": {"type": "array", "items": {"enum": ["commentCount"]}},
 }
 _CREATE_BODY = {
     "type": "object",
@@ -127,6 +136,12 @@ _UPDATE_MANY_BODY = {
     },
 }
 _ANSWER_QUERY = (Parameter("returnFieldsByFieldId", {"type": "boolean"}, "Key cells by field id instead of name."),)
+_READ_QUERY = (
+    *_ANSWER_QUERY,
+    Parameter("cellFormat", {"enum": ["json", "string"]}, "`string` makes every cell the text that people read."),
+    Parameter("timeZone", {"type": "string"}, "Where moments are shown as text, such as `Europe/Berlin`."),
+    Parameter("userLocale", {"type": "string"}, "How dates are shown as text, such as `en-gb`."),
+)
 _WRITE_QUERY = (*_ANSWER_QUERY, Parameter("typecast", {"type": "boolean"}, "Convert strings as well as possible."))
 _LIST_QUERY = (
     Parameter("fields[]", _LIST_PROPERTIES["fields"], "Only these cells, by name or id."),
@@ -138,7 +153,8 @@ _LIST_QUERY = (
     Parameter("pageSize", _LIST_PROPERTIES["pageSize"], "Records in a page; 100 unless given."),
     Parameter("maxRecords", _LIST_PROPERTIES["maxRecords"], "Records in all pages together."),
     Parameter("offset", {"type": "string"}, "As the page before gave it."),
-    *_ANSWER_QUERY,
+    Parameter("recordMetadata[]", _LIST_PROPERTIES["recordMetadata"], "`commentCount` adds the number of comments."),
+    *_READ_QUERY,
 )
 _LIST_ERRORS = (
     UnknownFieldName,
@@ -158,11 +174,14 @@ _VALUE_ERRORS = (
     UnknownChoice,
     InvalidRequest,
     LimitReached,
+    InvalidRecordId,
+    RowDoesNotExist,
+    InvalidAttachmentObject,
+    InvalidAttachment,
 )
 _UPDATE_MANY_ERRORS = (
     *_VALUE_ERRORS,
     InvalidRecordsToUpdate,
-    RowDoesNotExist,
     AmbiguousUpsert,
     UpsertKeyMissing,
 )
@@ -180,6 +199,7 @@ OPERATIONS = (
         f"{_TABLE}/listRecords",
         "List records, parameters in the body",
         _READ,
+        query=_READ_QUERY[1:],
         body={"type": "object", "properties": _LIST_PROPERTIES},
         answer=_PAGE,
         errors=_LIST_ERRORS,
@@ -190,7 +210,7 @@ OPERATIONS = (
         _RECORD_PATH,
         "Get a record",
         _READ,
-        query=_ANSWER_QUERY,
+        query=_READ_QUERY,
         answer=_RECORD,
         errors=(ModelNotFound, InvalidRequest),
     ),
@@ -316,47 +336,65 @@ class BodyParameters:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one request may ask for or bring."""
+
+    page_size: int = PAGE_SIZE_MAX
+    records: int = RECORDS_PER_WRITE_MAX
+    body_bytes: int = BODY_BYTES_MAX
+
+
 class RecordRoutes:
     """The handlers, by the names of their operations."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, bounds: Bounds = Bounds()) -> None:
         self._records = records
+        self._bounds = bounds
 
     async def list_records(self, request: Request) -> Response:
         return await self._list(request, query_of(request))
 
     async def list_records_by_post(self, request: Request) -> Response:
         # Clients put timeZone and userLocale in the query even here; whatever the body lacks is taken from there.
-        body = BodyParameters(await read_json(request))
-        _check_format(query_of(request))
+        body = BodyParameters(await read_json(request, bytes_max=self._bounds.body_bytes))
         return await self._list(request, body)
 
     async def _list(self, request: Request, parameters: _Parameters) -> Response:
         base_id, table = _base_and_table(request)
         page = await self._records.list_records(
-            principal=principal_of(request), base_id=base_id, table=table, query=list_query(parameters)
+            principal=principal_of(request),
+            base_id=base_id,
+            table=table,
+            query=list_query(parameters, self._bounds.page_size, query_of(request)),
         )
         return ready_json(_page_body(page))
 
     async def get_record(self, request: Request) -> Response:
         base_id, table = _base_and_table(request)
         query = query_of(request)
-        _check_format(query)
+        time_zone, locale = _text_format(query)
         body = await self._records.get_record(
             principal=principal_of(request),
             base_id=base_id,
             table=table,
             record_id=RecordId(request.path_params["record_id"]),
             by_id=query.flag("returnFieldsByFieldId"),
+            time_zone=time_zone,
+            locale=locale,
         )
         return ready_json(body)
 
     async def create_records(self, request: Request) -> Response:
         base_id, table = _base_and_table(request)
-        body = await read_json(request)
+        body = await read_json(request, bytes_max=self._bounds.body_bytes)
         typecast, by_id = _flags(request, body)
         items = body.get("records")
-        rows = [_cells(body)] if items is None else [_new_row(item) for item in _items(items, InvalidRecordsToCreate)]
+        rows = (
+            [_cells(body)]
+            if items is None
+            else [_new_row(item) for item in _items(items, InvalidRecordsToCreate, self._bounds.records)]
+        )
         created = await self._records.create_records(
             principal=principal_of(request),
             base_id=base_id,
@@ -375,7 +413,7 @@ class RecordRoutes:
 
     async def _update_one(self, request: Request, *, is_replacing: bool) -> Response:
         base_id, table = _base_and_table(request)
-        body = await read_json(request)
+        body = await read_json(request, bytes_max=self._bounds.body_bytes)
         typecast, by_id = _flags(request, body)
         change = RecordChange(RecordId(request.path_params["record_id"]), _cells(body))
         try:
@@ -400,13 +438,14 @@ class RecordRoutes:
 
     async def _update_many(self, request: Request, *, is_replacing: bool) -> Response:
         base_id, table = _base_and_table(request)
-        body = await read_json(request)
+        body = await read_json(request, bytes_max=self._bounds.body_bytes)
         typecast, by_id = _flags(request, body)
         merge_on = _merge_on(body)
         if "records" not in body:
             raise MissingFields(key="records")
         changes = tuple(
-            _change(item, needs_id=merge_on is None) for item in _items(body["records"], InvalidRecordsToUpdate)
+            _change(item, needs_id=merge_on is None)
+            for item in _items(body["records"], InvalidRecordsToUpdate, self._bounds.records)
         )
         principal = principal_of(request)
         if merge_on is None:
@@ -439,19 +478,19 @@ class RecordRoutes:
     async def delete_record(self, request: Request) -> Response:
         record_id = request.path_params["record_id"]
         try:
-            await self._delete(request, [record_id])
+            await self.delete(request, [record_id])
         except RowDoesNotExist:
             raise ModelNotFound(kind="Record") from None
         return json_response({"id": record_id, "deleted": True})
 
     async def delete_records(self, request: Request) -> Response:
         record_ids = query_of(request).texts("records")
-        if record_ids is None or len(record_ids) > RECORDS_PER_WRITE_MAX:
-            raise InvalidRecordsToDelete
-        await self._delete(request, record_ids)
+        if record_ids is None or len(record_ids) > self._bounds.records:
+            raise InvalidRecordsToDelete(limit=self._bounds.records)
+        await self.delete(request, record_ids)
         return json_response({"records": [{"id": record_id, "deleted": True} for record_id in record_ids]})
 
-    async def _delete(self, request: Request, record_ids: Sequence[str]) -> None:
+    async def delete(self, request: Request, record_ids: Sequence[str]) -> None:
         base_id, table = _base_and_table(request)
         unique = tuple(RecordId(record_id) for record_id in dict.fromkeys(record_ids))
         await self._records.delete_records(
@@ -459,22 +498,23 @@ class RecordRoutes:
         )
 
 
-def list_query(parameters: _Parameters) -> ListQuery:
-    """What to list. Raises InvalidRequest for a value out of its bounds."""
-    _check_format(parameters)
+def list_query(parameters: _Parameters, page_size_max: int, query: _Parameters) -> ListQuery:
+    """What to list; `query` may give the format of cells. Raises InvalidRequest for a value out of its bounds."""
+    time_zone, locale = _text_format(parameters, query)
     # `limit` is what an old call of airtable.js sends for `pageSize`.
     page_size = parameters.whole("pageSize")
     if page_size is None:
         page_size = parameters.whole("limit")
     if page_size is None:
         page_size = PAGE_SIZE_MAX
-    if not 1 <= page_size <= PAGE_SIZE_MAX:
-        raise InvalidRequest(reason=f"pageSize must be between 1 and {PAGE_SIZE_MAX}.")
+    if not 1 <= page_size <= page_size_max:
+        raise InvalidRequest(reason=f"pageSize must be between 1 and {page_size_max}.")
     records_max = parameters.whole("maxRecords")
     if records_max is not None and records_max < 1:
         raise InvalidRequest(reason="maxRecords must be at least 1.")
-    if parameters.texts("recordMetadata") is not None:
-        raise InvalidRequest(reason="recordMetadata is not available in this release.")
+    metadata = parameters.texts("recordMetadata") or []
+    if any(item != "commentCount" for item in metadata):
+        raise InvalidRequest(reason="recordMetadata takes commentCount only.")
     fields = parameters.texts("fields")
     return ListQuery(
         fields=None if fields is None else tuple(fields),
@@ -485,6 +525,9 @@ def list_query(parameters: _Parameters) -> ListQuery:
         records_max=records_max,
         offset=parameters.text("offset"),
         by_id=parameters.flag("returnFieldsByFieldId"),
+        time_zone=time_zone,
+        locale=locale,
+        counts_comments=bool(metadata),
     )
 
 
@@ -495,10 +538,18 @@ def _sort_key(key: Mapping[str, Any]) -> Sort:
     return Sort(name, direction == "desc")
 
 
-def _check_format(parameters: _Parameters) -> None:
-    cell_format = parameters.text("cellFormat")
-    if cell_format is not None and cell_format != "json":
-        raise InvalidRequest(reason="cellFormat must be json in this release.")
+def _text_format(*sources: _Parameters) -> tuple[str | None, str | None]:
+    """Time zone and locale of cells as text, from the first source that has each; None where cells are JSON values."""
+
+    def first(name: str) -> str | None:
+        return next((text for source in sources if (text := source.text(name)) is not None), None)
+
+    cell_format = first("cellFormat")
+    if cell_format is None or cell_format == "json":
+        return None, None
+    if cell_format != "string":
+        raise InvalidRequest(reason="cellFormat must be json or string.")
+    return first("timeZone") or "", first("userLocale") or ""
 
 
 def _page_body(page: RecordPage) -> bytes:
@@ -533,9 +584,11 @@ def _cells(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _items(items: Any, error: type[InvalidRecordsToCreate] | type[InvalidRecordsToUpdate]) -> list[Any]:
-    if not isinstance(items, list) or not 1 <= len(items) <= RECORDS_PER_WRITE_MAX:
-        raise error
+def _items(
+    items: Any, error: type[InvalidRecordsToCreate] | type[InvalidRecordsToUpdate], records_max: int
+) -> list[Any]:
+    if not isinstance(items, list) or not 1 <= len(items) <= records_max:
+        raise error(limit=records_max)
     return items
 
 

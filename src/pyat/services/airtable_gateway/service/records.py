@@ -12,8 +12,8 @@ from pyat.foundation.cache import CacheUnavailable
 from pyat.foundation.db import Connection
 from pyat.foundation.errors import InvalidRequest, ModelNotFound, ServiceUnavailable
 from pyat.foundation.identity import Principal
-from pyat.foundation.ids import BaseId, RecordId, is_id, new_id, new_ids
-from pyat.recordstore import cells, reading, writing
+from pyat.foundation.ids import BaseId, RecordId, new_id, new_ids
+from pyat.recordstore import reading, writing
 from pyat.recordstore.errors import (
     AmbiguousUpsert,
     InvalidFilter,
@@ -21,14 +21,11 @@ from pyat.recordstore.errors import (
     IteratorNotAvailable,
     UnknownFieldName,
     UpsertKeyMissing,
-    ViewIdNotFound,
-    ViewNameNotFound,
-    ViewOfOtherTable,
 )
-from pyat.recordstore.fieldtypes import find
-from pyat.recordstore.structure import Base, Field, Table
+from pyat.recordstore.fieldtypes import TextFormat, find
+from pyat.recordstore.structure import Base, Field, Table, View
 from pyat.services.airtable_gateway.contract import ListQuery, RecordChange, RecordPage, Upserted
-from pyat.services.airtable_gateway.service.calls import Calls, table_of
+from pyat.services.airtable_gateway.service.calls import Calls, table_of, view_of
 from pyat.services.airtable_gateway.store.records import create_records, update_records
 
 MERGE_FIELDS_MAX = 3
@@ -57,21 +54,33 @@ class RecordCalls(Calls):
         return await self.planned(principal, base_id, work)
 
     async def _list(self, base: Base, table: Table, query: ListQuery) -> RecordPage:
-        if query.view is not None:
-            _check_view(base, table, query.view)
+        view = None if query.view is None else view_of(base, table, query.view)
         if query.filter is not None:
             raise InvalidFilter(reason="Formulas are not supported in this release.")
         fields = None if query.fields is None else _fields(table, query.fields)
         sort = [reading.SortKey(_field(table, key.field), key.is_descending) for key in query.sort]
-        fingerprint = _fingerprint(table, sort, query)
+        if view is not None and not sort:
+            sort = reading.order_of(view, table)
+        fingerprint = _fingerprint(table, sort, view, query)
         cursor, listed = None, 0
         if query.offset is not None:
             cursor, listed = await self._resume(query.offset, fingerprint)
+        elif view is not None:
+            await self.view_uses.note(table, view)
         rows_max = query.page_size
         if query.records_max is not None:
             rows_max = min(rows_max, query.records_max - listed)
         page = await self.store.page(
-            base, table, fields=fields, by_id=query.by_id, sort=sort, rows_max=rows_max, cursor=cursor
+            base,
+            table,
+            fields=fields,
+            by_id=query.by_id,
+            sort=sort,
+            rows_max=rows_max,
+            cursor=cursor,
+            view=view,
+            text=_text_format(query.time_zone, query.locale),
+            counts_comments=query.counts_comments,
         )
         listed += page.row_count
         if page.cursor is None or listed == query.records_max:
@@ -103,12 +112,21 @@ class RecordCalls(Calls):
         return reading.Cursor(tuple(keys), n, n_max), listed
 
     async def get_record(
-        self, *, principal: Principal, base_id: BaseId, table: str, record_id: RecordId, by_id: bool
+        self,
+        *,
+        principal: Principal,
+        base_id: BaseId,
+        table: str,
+        record_id: RecordId,
+        by_id: bool,
+        time_zone: str | None = None,
+        locale: str | None = None,
     ) -> bytes:
         """See the contract."""
 
         async def work(base: Base) -> bytes:
-            body = await self.store.get(base, table_of(base, table), record_id, by_id=by_id)
+            text = _text_format(time_zone, locale)
+            body = await self.store.get(base, table_of(base, table), record_id, by_id=by_id, text=text)
             if body is None:
                 raise ModelNotFound(kind="Record")
             return body
@@ -129,7 +147,7 @@ class RecordCalls(Calls):
 
         async def work(base: Base) -> bytes:
             its_table = table_of(base, table)
-            stored, new_choices = cells.stored(its_table, rows, typecast=typecast)
+            stored, new_choices = await self.stored(principal, base, its_table, rows, typecast=typecast)
             return await self.store.create(
                 base,
                 its_table,
@@ -157,7 +175,9 @@ class RecordCalls(Calls):
 
         async def work(base: Base) -> bytes:
             its_table = table_of(base, table)
-            stored, new_choices = cells.stored(its_table, [change.cells for change in changes], typecast=typecast)
+            stored, new_choices = await self.stored(
+                principal, base, its_table, [change.cells for change in changes], typecast=typecast
+            )
             record_ids = [_required(change.record_id) for change in changes]
             merged: dict[RecordId, dict[str, Any]] = {}
             for record_id, row in zip(record_ids, stored, strict=True):
@@ -192,7 +212,9 @@ class RecordCalls(Calls):
         async def work(base: Base) -> Upserted:
             its_table = table_of(base, table)
             keys = _merge_fields(its_table, merge_on)
-            stored, new_choices = cells.stored(its_table, [change.cells for change in changes], typecast=typecast)
+            stored, new_choices = await self.stored(
+                principal, base, its_table, [change.cells for change in changes], typecast=typecast
+            )
             _check_keys(keys, changes, stored)
 
             async def merge(connection: Connection, base: Base, table: Table) -> _Merge:
@@ -213,15 +235,15 @@ class RecordCalls(Calls):
                     )
                 return merge
 
-            merge_result, body = await self.store.upsert(
+            return await self.store.upsert(
                 base,
                 its_table,
                 new_choices=new_choices,
                 by_id=by_id,
                 merge=merge,
                 record_ids=lambda result: result.record_ids,
+                answer=lambda result, body: Upserted(body, tuple(result.created), tuple(result.updated)),
             )
-            return Upserted(body, tuple(merge_result.created), tuple(merge_result.updated))
 
         return await self.planned(principal, base_id, work)
 
@@ -259,9 +281,13 @@ class RecordCalls(Calls):
         """See the contract."""
 
         async def work(base: Base) -> None:
-            await self.store.delete(base, table_of(base, table), record_ids)
+            await self.store.delete(base, table_of(base, table), record_ids, user_id=principal.user_id)
 
         await self.planned(principal, base_id, work)
+
+
+def _text_format(time_zone: str | None, locale: str | None) -> TextFormat | None:
+    return None if time_zone is None and locale is None else TextFormat.read(time_zone, locale)
 
 
 def _field(table: Table, id_or_name: str) -> Field:
@@ -275,19 +301,11 @@ def _fields(table: Table, names: Sequence[str]) -> list[Field]:
     return list({found.field_id: found for found in (_field(table, name) for name in names)}.values())
 
 
-def _check_view(base: Base, table: Table, id_or_name: str) -> None:
-    if table.find_view(id_or_name) is not None:
-        return
-    if any(view.view_id == id_or_name for other in base.tables for view in other.views):
-        raise ViewOfOtherTable
-    raise (ViewIdNotFound if is_id("viw", id_or_name) else ViewNameNotFound)(view=id_or_name)
-
-
-def _fingerprint(table: Table, sort: Sequence[reading.SortKey], query: ListQuery) -> str:
+def _fingerprint(table: Table, sort: Sequence[reading.SortKey], view: View | None, query: ListQuery) -> str:
     parts = [
         table.table_id,
-        [(key.field.field_id, key.is_descending) for key in sort],
-        query.view,
+        [(key.field.field_id, key.is_descending, key.by_index) for key in sort],
+        None if view is None else [view.view_id, view.filter],
         query.filter,
         query.records_max,
     ]

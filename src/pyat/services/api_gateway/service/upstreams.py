@@ -37,8 +37,8 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 # The service gets the signed identity instead of the credential, and answers uncompressed: the gateway compresses.
+# The client's Host goes on: URLs of files in answers begin with it.
 _NOT_SENT_ON: Final = _HOP_BY_HOP | {
-    "host",
     "content-length",
     "expect",
     "authorization",
@@ -86,13 +86,9 @@ class RemoteUpstream:
         self._url = url.rstrip("/")
         self._session = session
         self._signer = signer
-        self._timeout_ms = str(int(settings.upstream_timeout_s * 1000))
-        self._timeout = aiohttp.ClientTimeout(
-            total=None,
-            # Also the longest wait for a free connection of the session's pool.
-            connect=settings.upstream_connect_timeout_s,
-            sock_read=settings.upstream_timeout_s,
-        )
+        self._timeout_s = settings.upstream_timeout_s
+        # Also the longest wait for a free connection of the session's pool.
+        self._connect_timeout_s = settings.upstream_connect_timeout_s
         self._breaker = Breaker(failures_max=settings.upstream_failures_max, pause_ms=settings.upstream_pause_ms)
 
     async def answer(self, match: Match, request: Request) -> Response:
@@ -102,7 +98,7 @@ class RemoteUpstream:
         url = URL(self._url + _target(request), encoded=True)
         headers = self._headers(match, request, body)
         try:
-            response = await self._send(request.method, url, headers, body)
+            response = await self._send(request.method, url, headers, body, self._time_s(match))
         except (aiohttp.ClientError, OSError, TimeoutError, _ConnectionBroke) as error:
             if body.error is not None:
                 # The client's side failed, not the service's.
@@ -111,9 +107,16 @@ class RemoteUpstream:
             _log.warning("upstream_failed", operation=match.operation.name, cause=_cause(error))
             raise ServiceUnavailable from error
         self._breaker.succeeded()
-        return await self._received(response)
+        return await self._received(response, has_body=request.method != "HEAD")
 
-    async def _send(self, method: str, url: URL, headers: list[tuple[str, str]], body: "_Body") -> ClientResponse:
+    def _time_s(self, match: Match) -> float:
+        """The longest silence of the service: an operation that may take longer than others is given as much more."""
+        return self._timeout_s + max(0.0, match.operation.answer_time_s - web.ANSWER_TIME_S)
+
+    async def _send(
+        self, method: str, url: URL, headers: list[tuple[str, str]], body: "_Body", time_s: float
+    ) -> ClientResponse:
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s, sock_read=time_s)
         for is_last in (False, True):
             try:
                 return await self._session.request(
@@ -124,7 +127,7 @@ class RemoteUpstream:
                     allow_redirects=False,
                     auto_decompress=False,
                     skip_auto_headers=("accept", "accept-encoding", "user-agent", "content-type"),
-                    timeout=self._timeout,
+                    timeout=timeout,
                     middlewares=(_break_once,),
                 )
             except _ConnectionBroke:
@@ -143,14 +146,14 @@ class RemoteUpstream:
         ]
         headers.append((REQUEST_ID_HEADER, state["request_id"]))
         headers.append((web.CLIENT_HEADER, state["client"]))
-        headers.append((DEADLINE_HEADER, self._timeout_ms))
+        headers.append((DEADLINE_HEADER, str(int(self._time_s(match) * 1000))))
         if not match.operation.is_public:
             headers.append((HEADER, self._signer.sign(state["principal"], request_id=state["request_id"])))
         if body.length is not None:
             headers.append(("content-length", str(body.length)))
         return headers
 
-    async def _received(self, response: ClientResponse) -> Response:
+    async def _received(self, response: ClientResponse, *, has_body: bool) -> Response:
         headers = [
             (name.lower(), value)
             for name, value in response.raw_headers
@@ -158,7 +161,11 @@ class RemoteUpstream:
         ]
         length = response.content_length
         answer: Response
-        if length is not None and length <= _WHOLE_BYTES_MAX:
+        if not has_body:
+            response.release()
+            answer = Response(status_code=response.status)
+            answer.raw_headers = headers if length is None else [*headers, (b"content-length", b"%d" % length)]
+        elif length is not None and length <= _WHOLE_BYTES_MAX:
             try:
                 # Reading to the end gives the connection back; anything else closes it.
                 content = await response.read()

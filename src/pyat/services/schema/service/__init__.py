@@ -1,7 +1,6 @@
 """The rules of the schema service: who may see and change which structure, and what fits."""
 
 import re
-from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +20,21 @@ from pyat.services.schema.contract import (
     TableDraft,
     Workspace,
 )
+from pyat.services.schema.service.checks import check_keys, check_unlimited, new_description, reached, table_of, text_of
 from pyat.services.schema.service.date_dependency import settings_of
-from pyat.services.schema.service.planning import Planner, description_of, field_name, filled_name_of, table_name
+from pyat.services.schema.service.duplicating import DuplicatingCalls
+from pyat.services.schema.service.planning import (
+    LINK_TYPE,
+    Planner,
+    field_name,
+    filled_name_of,
+    table_name,
+)
+from pyat.services.schema.service.redefining import RedefiningCalls
+from pyat.services.schema.service.trash import TrashCalls
+from pyat.services.schema.service.views import ViewCalls
 from pyat.services.schema.settings import SchemaSettings
-from pyat.services.schema.store import AddField, AddTable, SchemaStore, UpdateField, UpdateTable
+from pyat.services.schema.store import AddField, AddLink, AddTable, SchemaStore, UpdateField, UpdateTable
 
 PERMISSION_LEVEL = "create"
 """Of everybody in a tenant on its bases, while no service grants less."""
@@ -32,11 +42,11 @@ PERMISSION_LEVEL = "create"
 _OFFSET = re.compile(r"itr[0-9A-Za-z]{14}/(app[0-9A-Za-z]{14})")
 
 
-class SchemaService:
+class SchemaService(TrashCalls, RedefiningCalls, DuplicatingCalls, ViewCalls):
     """Implements the contract `Schema`."""
 
     def __init__(self, store: SchemaStore, settings: SchemaSettings) -> None:
-        self._store = store
+        super().__init__(store, settings)
         self._planner = Planner(creates_computed_fields=settings.create_computed_fields)
 
     async def get_bases(self, *, base_ids: tuple[BaseId, ...]) -> tuple[Base, ...]:
@@ -48,7 +58,7 @@ class SchemaService:
         if not principal.reaches(base_id):
             raise NotPermittedOrNotFound
         found = await self._store.bases([base_id])
-        return _reached(principal, found[0] if found else None)
+        return reached(principal, found[0] if found else None)
 
     async def list_bases(self, *, principal: Principal, offset: str | None) -> BasePage:
         """See the contract."""
@@ -78,7 +88,7 @@ class SchemaService:
         self, *, principal: Principal, workspace_id: WorkspaceId, name: str, tables: tuple[TableDraft, ...]
     ) -> Base:
         """See the contract."""
-        _check_unlimited(principal)
+        check_unlimited(principal)
         if not tables:
             raise InvalidRequest(reason="A base needs at least one table.")
         if len(tables) > TABLES_PER_REQUEST_MAX:
@@ -88,7 +98,8 @@ class SchemaService:
             raise ModelNotFound(kind="Workspace")
         planned: list[Table] = []
         for draft in tables:
-            planned.append(self._planner.table(draft, planned))
+            # The ids of the request's own tables are not known to its sender, so no field can link to them.
+            planned.append(self._planner.links_of(self._planner.table(draft, planned), ())[0])
         base = Base(
             base_id=BaseId(new_id("app")),
             name=base_name,
@@ -97,19 +108,20 @@ class SchemaService:
             version=1,
             tables=tuple(planned),
         )
-        await self._store.add_base(base)
+        await self._store.add_base(base, actor=principal.user_id)
         return base
 
     async def create_table(self, *, principal: Principal, base_id: BaseId, table: TableDraft) -> Table:
         """See the contract."""
 
         def plan(found: Base | None) -> AddTable:
-            base = _reached(principal, found)
+            base = reached(principal, found)
             if len(base.tables) >= TABLES_PER_BASE_MAX:
                 raise LimitReached(what="A base", limit=TABLES_PER_BASE_MAX, things="tables")
-            return AddTable(self._planner.table(table, base.tables))
+            planned, pairs = self._planner.links_of(self._planner.table(table, base.tables), base.tables)
+            return AddTable(planned, tuple(AddLink(planned, pair.field, pair.other, pair.inverse) for pair in pairs))
 
-        return (await self._store.change(base_id, plan)).table
+        return (await self._store.change(base_id, plan, actor=principal.user_id)).table
 
     async def update_table(
         self, *, principal: Principal, base_id: BaseId, table: str, changes: dict[str, Any]
@@ -117,30 +129,34 @@ class SchemaService:
         """See the contract."""
 
         def plan(found: Base | None) -> UpdateTable:
-            base = _reached(principal, found)
-            its_table = _table(base, table)
-            _check_keys(changes, ("name", "description", "dateDependencySettings"))
+            base = reached(principal, found)
+            its_table = table_of(base, table)
+            check_keys(changes, ("name", "description", "dateDependencySettings"))
             changed = its_table
             if "dateDependencySettings" in changes:
                 settings = settings_of(changes["dateDependencySettings"], its_table)
                 changed = replace(changed, date_dependency=settings)
             if "description" in changes:
-                changed = replace(changed, description=_description(changes))
+                changed = replace(changed, description=new_description(changes))
             if "name" in changes:
                 others = [other for other in base.tables if other.table_id != its_table.table_id]
-                changed = replace(changed, name=table_name(_text(changes, "name"), others))
-            return UpdateTable(changed)
+                changed = replace(changed, name=table_name(text_of(changes, "name"), others))
+            return UpdateTable(changed, its_table)
 
-        return (await self._store.change(base_id, plan)).table
+        return (await self._store.change(base_id, plan, actor=principal.user_id)).table
 
     async def create_field(self, *, principal: Principal, base_id: BaseId, table: str, field: FieldDraft) -> Field:
         """See the contract."""
 
-        def plan(found: Base | None) -> AddField:
-            its_table = _table(_reached(principal, found), table)
-            return AddField(its_table, self._planner.field(field, its_table))
+        def plan(found: Base | None) -> AddField | AddLink:
+            base = reached(principal, found)
+            its_table = table_of(base, table)
+            if field.type == LINK_TYPE:
+                planned = self._planner.link(field, its_table, base)
+                return AddLink(its_table, planned.field, planned.other, planned.inverse)
+            return AddField(its_table, self._planner.field(field, its_table, base.tables))
 
-        return (await self._store.change(base_id, plan)).field
+        return (await self._store.change(base_id, plan, actor=principal.user_id)).field
 
     async def update_field(
         self, *, principal: Principal, base_id: BaseId, table: str, field_id: FieldId, changes: dict[str, Any]
@@ -148,20 +164,20 @@ class SchemaService:
         """See the contract."""
 
         def plan(found: Base | None) -> UpdateField:
-            its_table = _table(_reached(principal, found), table)
+            its_table = table_of(reached(principal, found), table)
             field = its_table.fields_by_id.get(field_id)
             if field is None:
                 raise NotPermittedOrNotFound
-            _check_keys(changes, ("name", "description"))
+            check_keys(changes, ("name", "description"))
             changed = field
             if "description" in changes:
-                changed = replace(changed, description=_description(changes))
+                changed = replace(changed, description=new_description(changes))
             if "name" in changes:
                 others = [other.name for other in its_table.fields if other.field_id != field_id]
-                changed = replace(changed, name=field_name(_text(changes, "name"), others))
-            return UpdateField(changed)
+                changed = replace(changed, name=field_name(text_of(changes, "name"), others))
+            return UpdateField(its_table, changed, field)
 
-        return (await self._store.change(base_id, plan)).field
+        return (await self._store.change(base_id, plan, actor=principal.user_id)).field
 
     async def list_workspaces(self, *, principal: Principal) -> tuple[Workspace, ...]:
         """See the contract."""
@@ -172,7 +188,7 @@ class SchemaService:
 
     async def create_workspace(self, *, principal: Principal, name: str) -> Workspace:
         """See the contract."""
-        _check_unlimited(principal)
+        check_unlimited(principal)
         own_name = filled_name_of("The workspace's name", name)
         workspace_id = WorkspaceId(new_id("wsp"))
         created_time = await self._store.add_workspace(
@@ -181,47 +197,6 @@ class SchemaService:
         if created_time is None:
             raise LimitReached(what="An organisation", limit=WORKSPACES_PER_TENANT_MAX, things="workspaces")
         return Workspace(workspace_id, principal.tenant_id, own_name, created_time)
-
-
-def _reached(principal: Principal, base: Base | None) -> Base:
-    """The base, for a caller of its tenant whose credential covers it; everybody else learns nothing."""
-    if base is None or base.tenant_id != principal.tenant_id or not principal.reaches(base.base_id):
-        raise NotPermittedOrNotFound
-    return base
-
-
-def _check_unlimited(principal: Principal) -> None:
-    # What such a credential makes would be out of its own reach.
-    if principal.base_ids is not None:
-        raise NotPermittedOrNotFound
-
-
-def _table(base: Base, id_or_name: str) -> Table:
-    table = base.find_table(id_or_name)
-    if table is None:
-        raise NotPermittedOrNotFound
-    return table
-
-
-def _check_keys(changes: Mapping[str, Any], known: Collection[str]) -> None:
-    for key in changes:
-        if key not in known:
-            raise InvalidRequest(reason=f'"{key[:100]}" cannot be changed.')
-    if not changes:
-        raise InvalidRequest(reason=f"Give at least one of {', '.join(known)}.")
-
-
-def _text(changes: Mapping[str, Any], key: str) -> str:
-    value = changes[key]
-    if not isinstance(value, str):
-        raise InvalidRequest(reason=f"{key} must be a string.")
-    return value
-
-
-def _description(changes: Mapping[str, Any]) -> str | None:
-    if changes["description"] is None:
-        return None
-    return description_of("The description", _text(changes, "description"))
 
 
 __all__ = ["SchemaService"]

@@ -4,7 +4,8 @@ Source of the rules: wire reference, sections 7.3-7.8 and 4.3. Shapes are checke
 first bad one is reported.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyat.foundation.errors import InvalidRequest
@@ -17,7 +18,9 @@ from pyat.recordstore.errors import (
     UnsupportedFieldType,
 )
 from pyat.recordstore.fieldtypes import REGISTRY, BadOptions, FieldType
-from pyat.recordstore.structure import Field, Options, Table, View
+from pyat.recordstore.links import junction_name
+from pyat.recordstore.naming import free_name
+from pyat.recordstore.structure import Base, Field, Link, Options, Table, View
 from pyat.services.schema.contract import (
     DESCRIPTION_LENGTH_MAX,
     FIELDS_PER_TABLE_MAX,
@@ -26,6 +29,7 @@ from pyat.services.schema.contract import (
     InvalidPrimaryField,
     TableDraft,
 )
+from pyat.services.schema.service.references import settled
 
 AIRTABLE_TYPES = frozenset(
     {
@@ -69,6 +73,9 @@ AIRTABLE_TYPES = frozenset(
 """Every type name of the wire reference, section 6.1: what we lack of them is unsupported, anything else unknown."""
 
 FIRST_VIEW_NAME = "Grid view"
+LINK_TYPE = "multipleRecordLinks"
+ALIASES = {"lookup": "multipleLookupValues"}
+"""Type names that are taken for others."""
 
 
 def name_of(what: str, text: str) -> str:
@@ -122,6 +129,15 @@ def field_name(text: str, others: Iterable[str]) -> str:
     return name
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedLink:
+    """A new link field; `inverse` is its pair in `other`, the linked table."""
+
+    field: Field
+    other: Table
+    inverse: Field | None
+
+
 class Planner:
     """Makes the structures of new tables and fields, with new ids."""
 
@@ -151,8 +167,7 @@ class Planner:
         fields = tuple(
             _field(name, own, field, kind) for own, field, kind in zip(names, draft.fields, kinds, strict=True)
         )
-        for field in fields:
-            _check_references(name, field, {})
+        fields = tuple(settled(name, field, {other.field_id: other for other in fields}, others) for field in fields)
         field_ids = tuple(field.field_id for field in fields)
         return Table(
             table_id=TableId(new_id("tbl")),
@@ -163,8 +178,25 @@ class Planner:
             description=description,
         )
 
-    def field(self, draft: FieldDraft, table: Table) -> Field:
-        """A new field of `table`.
+    def links_of(self, table: Table, others: Collection[Table]) -> "tuple[Table, tuple[PlannedLink, ...]]":
+        """A planned table with its link fields paired with inverses in `others`. Raises as `link`."""
+        planned: list[PlannedLink] = []
+        known = {other.table_id: other for other in others}
+        fields = []
+        for field in table.fields:
+            if field.type != LINK_TYPE:
+                fields.append(field)
+                continue
+            pair = _paired(field, table, known.values())
+            if pair.inverse is not None:
+                # The next link to the same table gives its inverse another name.
+                known[pair.other.table_id] = replace(pair.other, fields=(*pair.other.fields, pair.inverse))
+            planned.append(pair)
+            fields.append(pair.field)
+        return replace(table, fields=tuple(fields)), tuple(planned)
+
+    def field(self, draft: FieldDraft, table: Table, tables: Collection[Table] = ()) -> Field:
+        """A new field of `table`; `tables` are all of the base.
 
         Raises InvalidRequest, LimitReached, FieldNameTaken, UnsupportedFieldType, InvalidFieldOptions.
         """
@@ -173,14 +205,64 @@ class Planner:
             raise LimitReached(what="A table", limit=FIELDS_PER_TABLE_MAX, things="fields")
         name = field_name(draft.name, table.fields_by_name)
         field = _field(table.name, name, draft, self._kind(table.name, name, draft.type))
-        _check_references(table.name, field, table.fields_by_id)
-        return field
+        return settled(table.name, field, table.fields_by_id, tables)
+
+    def link(self, draft: FieldDraft, table: Table, base: Base) -> "PlannedLink":
+        """A new link field of `table`, and its inverse in the linked table; a link to the own table has none.
+
+        Raises what `field` raises, and InvalidFieldOptions for a table or view that is not there.
+        """
+        return _paired(self.field(draft, table), table, base.tables)
 
     def _kind(self, table: str, field: str, type_name: str) -> FieldType:
-        kind = REGISTRY.get(type_name)
+        kind = REGISTRY.get(ALIASES.get(type_name, type_name))
         if kind is None or (kind.is_computed and not self._creates_computed_fields):
             raise UnsupportedFieldType(table=table, field=field, type=type_name)
         return kind
+
+
+def link_like(field: Field, name: str, table: Table, base: Base) -> PlannedLink:
+    """A new link field of `table` called `name`, otherwise like another one. Raises as `Planner.link`."""
+    options = {key: value for key, value in field.options.items() if key != "inverseLinkFieldId"}
+    return _paired(Field(FieldId(new_id("fld")), name, field.type, options, field.description), table, base.tables)
+
+
+def _paired(field: Field, table: Table, tables: Iterable[Table]) -> PlannedLink:
+    other = next((other for other in tables if other.table_id == field.options["linkedTableId"]), None)
+    if other is None:
+        raise _refused(table, field, "linkedTableId is not the id of a table of this base")
+    view_id = field.options.get("viewIdForRecordSelection")
+    if view_id is not None and not any(view.view_id == view_id for view in other.views):
+        raise _refused(table, field, "viewIdForRecordSelection is not the id of a view of the linked table")
+    junction = junction_name(field.field_id)
+    if other.table_id == table.table_id:
+        return PlannedLink(replace(field, link=Link(junction, table.table_id, True)), other, None)
+    if len(other.fields) >= FIELDS_PER_TABLE_MAX:
+        raise LimitReached(what="The linked table", limit=FIELDS_PER_TABLE_MAX, things="fields")
+    inverse_id = FieldId(new_id("fld"))
+    inverse_options = {
+        "linkedTableId": table.table_id,
+        "isReversed": False,
+        "prefersSingleRecordLink": False,
+        "inverseLinkFieldId": field.field_id,
+    }
+    inverse = Field(
+        inverse_id,
+        free_name(table.name, other.fields_by_name, length_max=NAME_LENGTH_MAX),
+        field.type,
+        inverse_options,
+        link=Link(junction, table.table_id, False, field.field_id),
+    )
+    own = replace(
+        field,
+        options={**field.options, "inverseLinkFieldId": inverse_id},
+        link=Link(junction, other.table_id, True, inverse_id),
+    )
+    return PlannedLink(own, other, inverse)
+
+
+def _refused(table: Table, field: Field, problem: str) -> InvalidFieldOptions:
+    return InvalidFieldOptions(table=table.name, field=field.name, reason=f"{field.name}.options.{problem}")
 
 
 def _check_known(type_name: str) -> None:
@@ -200,23 +282,20 @@ def _field_names(drafts: Iterable[FieldDraft]) -> list[str]:
 
 def _field(table: str, name: str, draft: FieldDraft, kind: FieldType) -> Field:
     description = description_of("The field's description", draft.description)
+    options = options_of(table, name, lambda: kind.parse_options(draft.options, new_choice_id=lambda: new_id("sel")))
+    return Field(FieldId(new_id("fld")), name, kind.name, options, description)
+
+
+def options_of(table: str, name: str, parse: Callable[[], Options]) -> Options:
+    """The options that `parse` gives for the field `name` of the table called `table`. Raises InvalidFieldOptions."""
     try:
-        options = kind.parse_options(draft.options, new_choice_id=lambda: new_id("sel"))
+        options = parse()
     except BadOptions as error:
         raise InvalidFieldOptions(table=table, field=name, reason=error.reason(name)) from None
     if not all(_is_storable(text) for text in _texts(options)):
         reason = f"{name}.options holds a NUL character or half of a surrogate pair"
         raise InvalidFieldOptions(table=table, field=name, reason=reason)
-    return Field(FieldId(new_id("fld")), name, draft.type, options, description)
-
-
-def _check_references(table: str, field: Field, known: Mapping[str, Field]) -> None:
-    """What a modified time watches must be there, and be something that people edit."""
-    for field_id in field.options.get("referencedFieldIds") or ():
-        other = known.get(field_id)
-        if other is None or REGISTRY[other.type].is_computed:
-            reason = f"{field.name}.options.referencedFieldIds: {field_id} is no editable field of the table"
-            raise InvalidFieldOptions(table=table, field=field.name, reason=reason)
+    return options
 
 
 def _texts(value: Any) -> Iterator[str]:

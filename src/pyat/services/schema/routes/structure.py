@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pyat.foundation.clock import wire_time
 from pyat.foundation.errors import AppError, InvalidRequest, ModelNotFound, NotPermittedOrNotFound
-from pyat.foundation.ids import BaseId, FieldId, WorkspaceId
+from pyat.foundation.ids import FieldId, WorkspaceId
 from pyat.foundation.web import (
     Handlers,
     JsonSchema,
@@ -30,12 +30,10 @@ from pyat.recordstore.errors import (
     TableNameTaken,
     UnsupportedFieldType,
 )
-from pyat.recordstore.fieldtypes import REGISTRY
-from pyat.recordstore.structure import Field, Table, View
+from pyat.recordstore.fieldtypes import REGISTRY, shown_options
+from pyat.recordstore.structure import Field, Table
 from pyat.services.schema.contract import (
-    DESCRIPTION_LENGTH_MAX,
     FIELDS_PER_TABLE_MAX,
-    NAME_LENGTH_MAX,
     TABLES_PER_REQUEST_MAX,
     FieldDraft,
     InvalidPrimaryField,
@@ -44,34 +42,28 @@ from pyat.services.schema.contract import (
     Workspace,
     WorkspaceMissing,
 )
+from pyat.services.schema.routes.shapes import (
+    INCLUDE,
+    NAME,
+    NEW_DESCRIPTION,
+    VIEW,
+    asks_for_visible_fields,
+    base_id_of,
+    check_keys,
+    id_schema,
+    object_schema,
+    view_json,
+)
 
 Parsed = TypeVar("Parsed")
-
-VISIBLE_FIELDS = "visibleFieldIds"
 
 # --- Shapes, as JSON schema ---------------------------------------------------------------------------------------
 
 
-def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = (), **more: Any) -> JsonSchema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-        "additionalProperties": False,
-        **more,
-    }
-
-
-def _id(prefix: str) -> JsonSchema:
-    return {"type": "string", "pattern": f"^{prefix}[0-9A-Za-z]{{14}}$"}
-
-
-NAME: JsonSchema = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH_MAX, "pattern": "\\S"}
-NEW_DESCRIPTION: JsonSchema = {"type": ["string", "null"], "maxLength": DESCRIPTION_LENGTH_MAX}
-FIELD_DRAFT = _object(
+FIELD_DRAFT = object_schema(
     {
         "name": NAME,
-        "type": {"type": "string", "enum": sorted(REGISTRY)},
+        "type": {"type": "string", "enum": sorted({*REGISTRY, "lookup"})},
         "description": NEW_DESCRIPTION,
         "options": {
             "type": ["object", "null"],
@@ -81,7 +73,7 @@ FIELD_DRAFT = _object(
     optional=("description", "options"),
     examples=[{"name": "Status", "type": "singleSelect", "options": {"choices": [{"name": "Todo"}, {"name": "Done"}]}}],
 )
-TABLE_DRAFT = _object(
+TABLE_DRAFT = object_schema(
     {
         "name": NAME,
         "description": {**NEW_DESCRIPTION, "minLength": 1},
@@ -104,7 +96,7 @@ TABLE_DRAFT = _object(
         }
     ],
 )
-BASE_DRAFT = _object(
+BASE_DRAFT = object_schema(
     {
         "name": NAME,
         "workspaceId": {"type": "string"},
@@ -112,12 +104,12 @@ BASE_DRAFT = _object(
     },
     examples=[{"name": "Projects", "workspaceId": "wspAbCdEfGhIjKlMn", "tables": TABLE_DRAFT["examples"]}],
 )
-DATE_DEPENDENCY = _object(
+DATE_DEPENDENCY = object_schema(
     {
         "isEnabled": {"type": "boolean"},
-        "startDateFieldId": _id("fld"),
-        "endDateFieldId": _id("fld"),
-        "durationFieldId": _id("fld"),
+        "startDateFieldId": id_schema("fld"),
+        "endDateFieldId": id_schema("fld"),
+        "durationFieldId": id_schema("fld"),
         "predecessorFieldId": {"type": ["string", "null"]},
         "reschedulingMode": {"type": "string", "enum": ["flexible", "fixed", "none"]},
         "shouldSkipWeekendsAndHolidays": {"type": "boolean"},
@@ -127,23 +119,23 @@ DATE_DEPENDENCY = _object(
     optional=("predecessorFieldId", "holidays", "isForwardOnly"),
     description="Kept and shown; dates are not moved by it.",
 )
-TABLE_CHANGES = _object(
+TABLE_CHANGES = object_schema(
     {"name": NAME, "description": NEW_DESCRIPTION, "dateDependencySettings": DATE_DEPENDENCY},
     optional=("name", "description", "dateDependencySettings"),
     minProperties=1,
     examples=[{"name": "To do", "description": "What is left"}],
 )
-FIELD_CHANGES = _object(
+FIELD_CHANGES = object_schema(
     {"name": NAME, "description": NEW_DESCRIPTION},
     optional=("name", "description"),
     minProperties=1,
     examples=[{"name": "State", "description": "How far it is"}],
 )
-WORKSPACE_DRAFT = _object({"name": NAME}, examples=[{"name": "Sales"}])
+WORKSPACE_DRAFT = object_schema({"name": NAME}, examples=[{"name": "Sales"}])
 
-FIELD = _object(
+FIELD = object_schema(
     {
-        "id": _id("fld"),
+        "id": id_schema("fld"),
         "name": {"type": "string"},
         "type": {"type": "string"},
         "description": {"type": "string"},
@@ -151,23 +143,11 @@ FIELD = _object(
     },
     optional=("description", "options"),
 )
-VIEW = _object(
+TABLE = object_schema(
     {
-        "id": _id("viw"),
+        "id": id_schema("tbl"),
         "name": {"type": "string"},
-        "type": {
-            "type": "string",
-            "enum": ["grid", "form", "calendar", "gallery", "kanban", "timeline", "block", "list"],
-        },
-        VISIBLE_FIELDS: {"type": "array", "items": _id("fld")},
-    },
-    optional=(VISIBLE_FIELDS,),
-)
-TABLE = _object(
-    {
-        "id": _id("tbl"),
-        "name": {"type": "string"},
-        "primaryFieldId": _id("fld"),
+        "primaryFieldId": id_schema("fld"),
         "description": {"type": "string"},
         "fields": {"type": "array", "items": FIELD},
         "views": {"type": "array", "items": VIEW},
@@ -176,13 +156,13 @@ TABLE = _object(
     optional=("description", "dateDependencySettings"),
 )
 TABLES: JsonSchema = {"type": "array", "items": TABLE}
-BASE_PAGE = _object(
+BASE_PAGE = object_schema(
     {
         "bases": {
             "type": "array",
-            "items": _object(
+            "items": object_schema(
                 {
-                    "id": _id("app"),
+                    "id": id_schema("app"),
                     "name": {"type": "string"},
                     "permissionLevel": {"type": "string", "enum": ["none", "read", "comment", "edit", "create"]},
                 }
@@ -192,8 +172,8 @@ BASE_PAGE = _object(
     },
     optional=("offset",),
 )
-WORKSPACE = _object(
-    {"id": _id("wsp"), "name": {"type": "string"}, "createdTime": {"type": "string", "format": "date-time"}}
+WORKSPACE = object_schema(
+    {"id": id_schema("wsp"), "name": {"type": "string"}, "createdTime": {"type": "string", "format": "date-time"}}
 )
 
 # --- Operations ---------------------------------------------------------------------------------------------------
@@ -201,6 +181,9 @@ WORKSPACE = _object(
 # What every path, body and credential can bring along (foundation.openapi.errors_of) is not named again here.
 _NEW_FIELD = (FieldNameTaken, UnsupportedFieldType, InvalidFieldOptions, LimitReached)
 _NEW_TABLE = (*_NEW_FIELD, TableNameTaken, InvalidPrimaryField)
+
+FILL_TIME_S = 1_800.0
+"""An autonumber or a modified time of chosen fields writes every record there is: minutes for a million."""
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -223,7 +206,7 @@ OPERATIONS: tuple[Operation, ...] = (
         scope="schema.bases:write",
         is_metadata=True,
         body=BASE_DRAFT,
-        answer=_object({"id": _id("app"), "tables": TABLES}),
+        answer=object_schema({"id": id_schema("app"), "tables": TABLES}),
         errors=(*_NEW_TABLE, WorkspaceMissing, ModelNotFound),
         description="All or nothing. Names of bases need not be unique.",
     ),
@@ -234,14 +217,8 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Get the tables, fields and views of a base",
         scope="schema.bases:read",
         is_metadata=True,
-        query=(
-            Parameter(
-                "include",
-                {"type": "array", "items": {"type": "string", "enum": [VISIBLE_FIELDS]}},
-                "`visibleFieldIds` adds to every grid view the fields it shows, in order.",
-            ),
-        ),
-        answer=_object({"tables": TABLES}),
+        query=(INCLUDE,),
+        answer=object_schema({"tables": TABLES}),
     ),
     Operation(
         name="create_table",
@@ -281,6 +258,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "`table` is an id or a name. The field is shown last in every grid view. Beyond Airtable's API, `autoNumber`, "
             "`createdTime` and `lastModifiedTime` can be created unless the operator has switched that off."
         ),
+        answer_time_s=FILL_TIME_S,
     ),
     Operation(
         name="update_field",
@@ -301,7 +279,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="List the workspaces of your organisation",
         scope="schema.bases:read",
         is_metadata=True,
-        answer=_object({"workspaces": {"type": "array", "items": WORKSPACE}}),
+        answer=object_schema({"workspaces": {"type": "array", "items": WORKSPACE}}),
         description="Oldest first. `id` is what Create base takes as `workspaceId`.",
     ),
     Operation(
@@ -356,7 +334,7 @@ class SchemaRoutes:
         body = await read_json(request)
         if body.get("workspaceId") is None:
             raise WorkspaceMissing
-        _check_keys(body, "a base", ("name", "workspaceId", "tables"))
+        check_keys(body, "a base", ("name", "workspaceId", "tables"))
         base = await self._schema.create_base(
             principal=principal_of(request),
             workspace_id=WorkspaceId(_text(body, "workspaceId")),
@@ -367,19 +345,16 @@ class SchemaRoutes:
 
     async def get_base_schema(self, request: Request) -> Response:
         """GET /v0/meta/bases/{base_id}/tables"""
-        base = await self._schema.get_base(principal=principal_of(request), base_id=_base_id(request))
-        query = query_of(request)
-        included = query.texts("include") or []
-        if any(name != VISIBLE_FIELDS for name in included) or ("include" in query and not included):
-            raise InvalidRequest(reason=f"include takes only {VISIBLE_FIELDS}.")
-        tables = [table_json(table, with_visible_fields=bool(included)) for table in base.tables]
+        base = await self._schema.get_base(principal=principal_of(request), base_id=base_id_of(request))
+        with_visible_fields = asks_for_visible_fields(request)
+        tables = [table_json(table, with_visible_fields=with_visible_fields) for table in base.tables]
         return json_response({"tables": tables})
 
     async def create_table(self, request: Request) -> Response:
         """POST /v0/meta/bases/{base_id}/tables"""
         table = await self._schema.create_table(
             principal=principal_of(request),
-            base_id=_base_id(request),
+            base_id=base_id_of(request),
             table=await self._parsed(request, _table_draft),
         )
         return json_response(table_json(table))
@@ -388,7 +363,7 @@ class SchemaRoutes:
         """PATCH /v0/meta/bases/{base_id}/tables/{table}"""
         table = await self._schema.update_table(
             principal=principal_of(request),
-            base_id=_base_id(request),
+            base_id=base_id_of(request),
             table=request.path_params["table"],
             changes=await self._parsed(request, _as_it_is),
         )
@@ -398,7 +373,7 @@ class SchemaRoutes:
         """POST /v0/meta/bases/{base_id}/tables/{table}/fields"""
         field = await self._schema.create_field(
             principal=principal_of(request),
-            base_id=_base_id(request),
+            base_id=base_id_of(request),
             table=request.path_params["table"],
             field=await self._parsed(request, _field_draft),
         )
@@ -408,7 +383,7 @@ class SchemaRoutes:
         """PATCH /v0/meta/bases/{base_id}/tables/{table}/fields/{field_id}"""
         field = await self._schema.update_field(
             principal=principal_of(request),
-            base_id=_base_id(request),
+            base_id=base_id_of(request),
             table=request.path_params["table"],
             field_id=FieldId(request.path_params["field_id"]),
             changes=await self._parsed(request, _as_it_is),
@@ -423,7 +398,7 @@ class SchemaRoutes:
     async def create_workspace(self, request: Request) -> Response:
         """POST /api/v1/workspaces"""
         body = await read_json(request)
-        _check_keys(body, "a workspace", ("name",))
+        check_keys(body, "a workspace", ("name",))
         workspace = await self._schema.create_workspace(principal=principal_of(request), name=_text(body, "name"))
         return json_response(_workspace_json(workspace))
 
@@ -432,7 +407,7 @@ class SchemaRoutes:
         try:
             return parse(await read_json(request))
         except AppError:
-            base = await self._schema.get_base(principal=principal_of(request), base_id=_base_id(request))
+            base = await self._schema.get_base(principal=principal_of(request), base_id=base_id_of(request))
             if "table" in request.path_params:
                 table = base.find_table(request.path_params["table"])
                 field_id = request.path_params.get("field_id")
@@ -447,7 +422,7 @@ def field_json(field: Field) -> dict[str, Any]:
     if field.description:
         found["description"] = field.description
     if field.options:
-        found["options"] = dict(field.options)
+        found["options"] = shown_options(field.options)
     return found
 
 
@@ -457,17 +432,9 @@ def table_json(table: Table, *, with_visible_fields: bool = False) -> dict[str, 
     if table.description:
         found["description"] = table.description
     found["fields"] = [field_json(field) for field in table.fields]
-    found["views"] = [_view_json(view, with_visible_fields=with_visible_fields) for view in table.views]
+    found["views"] = [view_json(view, table, with_visible_fields=with_visible_fields) for view in table.views]
     if table.date_dependency is not None:
         found["dateDependencySettings"] = dict(table.date_dependency)
-    return found
-
-
-def _view_json(view: View, *, with_visible_fields: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"id": view.view_id, "name": view.name, "type": view.type}
-    if with_visible_fields and view.type == "grid":
-        hidden = set(view.hidden_field_ids)
-        found[VISIBLE_FIELDS] = [field_id for field_id in view.field_ids if field_id not in hidden]
     return found
 
 
@@ -479,16 +446,12 @@ def _workspace_json(workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def _base_id(request: Request) -> BaseId:
-    return BaseId(request.path_params["base_id"])
-
-
 def _as_it_is(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
 def _table_draft(item: Any) -> TableDraft:
-    _check_keys(item, "a table", ("name", "description", "fields"))
+    check_keys(item, "a table", ("name", "description", "fields"))
     return TableDraft(
         name=_text(item, "name"),
         fields=tuple(_field_draft(field) for field in _list(item, "fields")),
@@ -497,21 +460,13 @@ def _table_draft(item: Any) -> TableDraft:
 
 
 def _field_draft(item: Any) -> FieldDraft:
-    _check_keys(item, "a field", ("name", "type", "description", "options"))
+    check_keys(item, "a field", ("name", "type", "description", "options"))
     return FieldDraft(
         name=_text(item, "name"),
         type=_text(item, "type"),
         description=_optional_text(item, "description"),
         options=item.get("options"),
     )
-
-
-def _check_keys(item: Any, what: str, known: tuple[str, ...]) -> None:
-    if not isinstance(item, dict):
-        raise InvalidRequest(reason=f"{what.capitalize()} must be an object.")
-    for key in item:
-        if key not in known:
-            raise InvalidRequest(reason=f'"{key[:100]}" is not a key of {what}.')
 
 
 def _text(item: dict[str, Any], key: str) -> str:

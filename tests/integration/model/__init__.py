@@ -1,0 +1,1 @@
+"""The services against a plain model of Airtable's rules."""

@@ -1,0 +1,1 @@
+"""Redirected programs against servers of any kind."""
