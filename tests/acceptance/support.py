@@ -19,11 +19,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, headers (lower case) and decoded body of a response."""
+    """Status, headers (lower case), decoded body and its bytes of a response."""
 
     status: int
     headers: dict[str, str]
     body: Any
+    raw: bytes = b""
 
 
 def call(
@@ -50,9 +51,9 @@ def call(
 
 
 def _answer(status: int, headers: Any, body: bytes) -> Answer:
-    text = body.decode()
     found = {name.lower(): value for name, value in headers.items()}
-    return Answer(status, found, json.loads(text) if text[:1] in ("{", "[") else text)
+    is_json = found.get("content-type", "").startswith("application/json")
+    return Answer(status, found, json.loads(body) if is_json and body else body.decode(errors="replace"), body)
 
 
 def new_table_fields() -> list[dict[str, Any]]:
@@ -87,4 +88,13 @@ def new_table_fields() -> list[dict[str, Any]]:
         {"name": "Number", "type": "autoNumber"},
         {"name": "Created", "type": "createdTime"},
         {"name": "Modified", "type": "lastModifiedTime"},
+        {"name": "Code", "type": "barcode"},
+        {"name": "Owner", "type": "singleCollaborator"},
+        {"name": "Team", "type": "multipleCollaborators"},
+        {"name": "Maker", "type": "createdBy"},
+        {"name": "Editor", "type": "lastModifiedBy"},
+        {"name": "Open", "type": "button", "options": {"label": "Open", "url": "https://example.org"}},
+        {"name": "Shout", "type": "formula", "options": {"formula": "{Name} & '!'"}},
+        {"name": "Summary", "type": "aiText", "options": {"prompt": ["Sum up."]}},
+        {"name": "Origin", "type": "externalSyncSource", "options": {"choices": [{"name": "Elsewhere"}]}},
     ]

@@ -115,6 +115,9 @@ def test_a_json_body_counts_whatever_its_content_type(target: Target) -> None:
         ("Moment", ["yesterday", "2024-02-30T00:00:00Z", "2024-01-01T25:00:00Z", True, 1e30]),
         ("Status", [1, True, ["Todo"], {"name": "Todo"}]),
         ("Tags", ["red", [1], [None], {"name": "red"}]),
+        ("Code", ["012", 12, True, {"text": 12}, {"type": "upce"}, {"text": "x", "more": 1}, {"text": "\x00"}]),
+        ("Owner", ["admin@example.com", True, {}, {"id": f"usr{UNKNOWN}"}, {"email": 1}, [{"id": f"usr{UNKNOWN}"}]]),
+        ("Team", ["admin@example.com", [f"usr{UNKNOWN}"], [{}], [1], {"id": f"usr{UNKNOWN}"}]),
     ],
 )
 def test_a_wrong_value_of_every_type(target: Target, field: str, values: list[Any]) -> None:
@@ -126,7 +129,9 @@ def test_a_wrong_value_of_every_type(target: Target, field: str, values: list[An
         check(target.call("POST", body=both), 422, "INVALID_VALUE_FOR_COLUMN")
 
 
-@pytest.mark.parametrize("field", ["Number", "Created", "Modified"])
+@pytest.mark.parametrize(
+    "field", ["Number", "Created", "Modified", "Maker", "Editor", "Open", "Shout", "Summary", "Origin"]
+)
 def test_a_value_for_a_computed_field(target: Target, field: str) -> None:
     answer = target.call("PATCH", f"/{target.record_id}", body={"fields": {field: 1}, "typecast": True})
     check(answer, 422, "INVALID_VALUE_FOR_COLUMN")
@@ -261,6 +266,10 @@ def test_unknown_bases_tables_and_routes(target: Target) -> None:
         ("sort=Name", "INVALID_REQUEST_UNKNOWN"),
         ("returnFieldsByFieldId=maybe", "INVALID_REQUEST_UNKNOWN"),
         ("cellFormat=string", "INVALID_REQUEST_UNKNOWN"),
+        ("cellFormat=string&timeZone=utc", "INVALID_REQUEST_UNKNOWN"),
+        ("cellFormat=string&timeZone=Nowhere&userLocale=de", "INVALID_REQUEST_UNKNOWN"),
+        ("cellFormat=string&timeZone=utc&userLocale=xx", "INVALID_REQUEST_UNKNOWN"),
+        ("cellFormat=html", "INVALID_REQUEST_UNKNOWN"),
         ("filterByFormula=1", "INVALID_FILTER_BY_FORMULA"),
     ],
 )

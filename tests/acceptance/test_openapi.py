@@ -17,6 +17,7 @@ from tests.acceptance.platform import Platform
 from tests.acceptance.support import Account, Answer, call, new_table_fields
 
 SEED = 20_260_131
+TIMEOUT_S = 240
 PHASES = {"one-process": "examples,coverage,fuzzing", "processes": "fuzzing"}
 """`coverage` sends about a hundred requests for each operation: at every bound, and beyond each in turn."""
 EXAMPLES_MAX = 5
@@ -32,6 +33,43 @@ CHECKS = (
 )
 TAKES_CREDENTIALS = ("logout", "revoke_token")
 """Generated requests would end the token that they are sent with; these two have a test of their own."""
+
+TAKES_FILES = {
+    "import_records",
+    "upload_file",
+    "create_resumable_upload",
+    "get_resumable_upload_offset",
+    "get_resumable_upload",
+    "continue_resumable_upload",
+    "delete_resumable_upload",
+    "download_file",
+    "download_file_head",
+}
+"""Their bodies are files, of which the document says nothing, or their URLs are signed; tests of their own send some."""
+
+ONCE = {
+    "add_reaction",
+    "convert_field",
+    "create_field",
+    "create_sync",
+    "delete_comment",
+    "delete_field",
+    "delete_sync",
+    "delete_table",
+    "delete_view",
+    "duplicate_field",
+    "duplicate_table",
+    "remove_reaction",
+    "remove_view",
+    "restore_from_trash",
+    "restore_records",
+    "sync_csv",
+    "undo",
+    "update_comment",
+    "upload_attachment",
+}
+"""What they need is gone after one success, or is made by others, or has a form that the document does not tell: whether
+one gets through is chance. They are sent all the same, and tests of their own send some that do."""
 
 Document = dict[str, Any]
 
@@ -75,7 +113,15 @@ class Aim:
     is changed in another table than records are, so that no generated name takes the fields away.
     """
 
-    def __init__(self, document: Document, base: Document, workspace_id: str, kept: list[str], lost: list[str]) -> None:
+    def __init__(
+        self,
+        document: Document,
+        base: Document,
+        spare_base_id: str,
+        workspace_id: str,
+        kept: list[str],
+        lost: list[str],
+    ) -> None:
         rows, structure = base["tables"]
         self._cells = {field["name"]: _CELLS[field["type"]] for field in rows["fields"] if field["type"] in _CELLS}
         names = {"enum": [field["name"] for field in rows["fields"]]}
@@ -87,19 +133,31 @@ class Aim:
             "view": {"enum": [rows["views"][0]["id"], "Grid view"]},
         }
         self._records = {"table": {"enum": [rows["id"], rows["name"]]}, "record_id": {"enum": kept}}
-        self._deletes = {**self._records, "record_id": {"enum": lost[::2]}, "records[]": _some(lost[1::2])}
+        self._deletes = {
+            prefix: {**self._records, "record_id": {"enum": lost[start::5]}, "records[]": _some(lost[start + 1 :: 5])}
+            for prefix, start in (("/v0", 0), ("/ap", 2))
+        }
         self._structure = {"table": {"enum": [structure["id"]]}}
         self._keys: dict[str, Document] = {
             "workspaceId": {"enum": [workspace_id]},
             "fieldsToMergeOn": _some(["Name", "Amount", "Status"]),
             "view": self._parameters["view"],
             "id": self._records["record_id"],
+            # A number, so that every function of an aggregate takes it.
+            "field": {"enum": ["Amount"]},
+            "groupBy": _some(["Name", "Status"]),
         }
+        self._lost = _some(lost[4::5])
         self.document = copy.deepcopy(document)
         for path, methods in self.document["paths"].items():
             for method, operation in methods.items():
-                is_structure = path.startswith("/v0/meta/")
-                own = self._structure if is_structure else self._deletes if method == "delete" else self._records
+                is_structure = path.startswith("/v0/meta/") or "{field_id}" in path or path.endswith("/{table}")
+                is_record = path.startswith("/v0/{base_id}/")
+                own = self._structure if is_structure and not is_record else self._records
+                if method == "delete":
+                    own = {**self._deletes[path[:3]], "table": own["table"]}
+                if operation["operationId"] == "delete_base":
+                    own = {"base_id": {"enum": [spare_base_id]}}
                 self._narrow(operation, {**self._parameters, **own})
 
     def _narrow(self, operation: Document, parameters: dict[str, Document]) -> None:
@@ -113,6 +171,8 @@ class Aim:
         for name, inner in properties.items():
             if inner.get("description", "").startswith("Cell values"):
                 properties[name] = {"type": "object", "properties": self._cells, "additionalProperties": False}
+            elif name == "records" and inner.get("items") == {"type": "string"}:
+                properties[name] = self._lost
             elif name in self._keys:
                 properties[name] = self._keys[name]
             else:
@@ -128,17 +188,20 @@ def _some(values: list[str]) -> Document:
 @pytest.fixture(scope="module")
 def aimed(platform: Platform, account: Account, document: Document) -> Document:
     """The document narrowed to a new base with records."""
-    made = call(
-        "POST",
-        f"{platform.url}/v0/meta/bases",
-        token=account.token,
-        body={
-            "name": "Generated",
-            "workspaceId": account.workspace_id,
-            "tables": [{"name": name, "fields": new_table_fields()} for name in ("Rows", "Structure")],
-        },
+    made, spare = (
+        call(
+            "POST",
+            f"{platform.url}/v0/meta/bases",
+            token=account.token,
+            body={
+                "name": name,
+                "workspaceId": account.workspace_id,
+                "tables": [{"name": name, "fields": new_table_fields()} for name in ("Rows", "Structure")],
+            },
+        )
+        for name in ("Generated", "Spare")
     )
-    assert made.status == 200, made.body
+    assert (made.status, spare.status) == (200, 200), (made.body, spare.body)
     url = f"{platform.url}/v0/{made.body['id']}/Rows"
     rows = [{"fields": {"Name": f"row {number}", "Amount": number}} for number in range(10)]
     ids = [
@@ -146,7 +209,7 @@ def aimed(platform: Platform, account: Account, document: Document) -> Document:
         for _ in range(12)
         for record in call("POST", url, token=account.token, body={"records": rows}).body["records"]
     ]
-    return Aim(document, made.body, account.workspace_id, kept=ids[:10], lost=ids[10:]).document
+    return Aim(document, made.body, spare.body["id"], account.workspace_id, kept=ids[:10], lost=ids[10:]).document
 
 
 def answers(platform: Platform) -> dict[tuple[str, str], float]:
@@ -156,6 +219,7 @@ def answers(platform: Platform) -> dict[tuple[str, str], float]:
     return {(name, status): float(count) for name, status, count in re.findall(pattern, text, re.MULTILINE)}
 
 
+@pytest.mark.timeout(TIMEOUT_S + 30)
 def test_generated_requests_get_documented_answers(
     platform: Platform, account: Account, aimed: Document, tmp_path: Path
 ) -> None:
@@ -174,15 +238,21 @@ def test_generated_requests_get_documented_answers(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=TIMEOUT_S,
         check=False,
     )
     assert finished.returncode == 0, f"{finished.stdout}{finished.stderr}\n{platform.logs()}"
     # Nothing was learned where everything was refused.
     assert call("GET", f"{platform.url}/v0/meta/whoami", token=account.token).status == 200
     counts = {key: count - before.get(key, 0) for key, count in answers(platform).items()}
-    for name in operations_of(aimed).keys() - set(TAKES_CREDENTIALS) - {"login"}:
-        assert counts.get((name, "200"), 0) > 0, f"no generated request of {name} succeeded: {counts}"
+    refused = {
+        name
+        for name in operations_of(aimed).keys() - set(TAKES_CREDENTIALS) - TAKES_FILES - ONCE - {"login"}
+        if not counts.get((name, "200"))
+    }
+    # Without the phase `coverage` there are too few requests for each operation to be sure of one that gets through.
+    if "coverage" in PHASES[platform.mode]:
+        assert not refused, f"no generated request of {refused} succeeded: {counts}"
     assert not [key for key, count in counts.items() if key[1] >= "500" and count]
 
 

@@ -42,14 +42,15 @@ def test_records_are_created_read_updated_and_deleted(table: Table) -> None:
     assert updated["fields"]["Name"] == "Ann"
 
     replaced = table.update(created["id"], {"Name": "Bea"}, replace=True)
-    assert set(replaced["fields"]) == {"Name", "Number", "Created", "Modified"}
+    assert set(replaced["fields"]) == {"Name", "Number", "Created", "Modified", "Maker", "Editor", "Open"}
 
     assert table.delete(created["id"]) == {"id": created["id"], "deleted": True}
     with pytest.raises(requests.HTTPError, match="404"):
         table.get(created["id"])
 
 
-def test_every_type_reads_back_what_was_written(table: Table) -> None:
+def test_every_type_reads_back_what_was_written(table: Table, account: Account) -> None:
+    me = {"id": account.user_id, "email": account.email, "name": "Administrator"}
     written: dict[str, Any] = {
         "Name": "Zoë 🐍\nline",
         "Notes": "first\nsecond",
@@ -66,9 +67,17 @@ def test_every_type_reads_back_what_was_written(table: Table) -> None:
         "Moment": "2024-02-29T23:59:59.123Z",
         "Status": "Done, really",
         "Tags": ['quo"te', "red"],
+        "Code": {"text": "0123", "type": "ean8"},
+        "Owner": me,
+        "Team": [me],
     }
     record = table.create(written)
     read = dict(record["fields"])
+    assert [read.pop(name) for name in ("Maker", "Editor", "Open")] == [
+        me,
+        me,
+        {"label": "Open", "url": "https://example.org"},
+    ]
     created, modified, number = read.pop("Created"), read.pop("Modified"), read.pop("Number")
     assert read == written
     assert number == 1
@@ -77,6 +86,16 @@ def test_every_type_reads_back_what_was_written(table: Table) -> None:
     by_id = table.all(use_field_ids=True)[0]["fields"]
     assert len(by_id) == len(record["fields"])
     assert all(key.startswith("fld") and len(key) == 17 for key in by_id)
+
+
+def test_cells_as_text(table: Table) -> None:
+    record = table.create({"Amount": 1.5, "Price": 1234.5, "Moment": "2024-02-29T23:59:59Z", "Code": {"text": "01"}})
+    shown = {"cell_format": "string", "time_zone": "America/New_York", "user_locale": "en-gb"}
+    for fields in (table.all(**shown)[0]["fields"], table.get(record["id"], **shown)["fields"]):
+        assert all(isinstance(text, str) for text in fields.values())
+        wanted = {"Amount": "1.500", "Price": "$1,234.50", "Moment": "2024-02-29 23:59", "Code": "01", "Open": "Open"}
+        assert {name: fields[name] for name in wanted} == wanted
+        assert fields["Maker"] == "Administrator"
 
 
 def test_batches_are_cut_created_updated_and_deleted(table: Table) -> None:
@@ -207,6 +226,15 @@ def test_schema_is_created_read_and_updated(base: Base, api: Api, account: Accou
     assert base.table("Renamed").all() == []
     assert any(found.id == base.id and found.name == "Acceptance" for found in api.bases(force=True))
     assert api.base(base.id).schema().table("Renamed").id == new_table.id
+
+
+def test_a_deleted_base_is_gone(base: Base, api: Api) -> None:
+    base.delete()
+    assert base.id not in {found.id for found in api.bases(force=True)}
+    with pytest.raises(requests.HTTPError, match="INVALID_PERMISSIONS_OR_MODEL_NOT_FOUND"):
+        api.base(base.id).schema(force=True)
+    with pytest.raises(requests.HTTPError, match="INVALID_PERMISSIONS_OR_MODEL_NOT_FOUND"):
+        api.base(base.id).table("People & things / all").all()
 
 
 def test_table_names_with_slashes_work_by_name_and_id(base: Base, table: Table) -> None:

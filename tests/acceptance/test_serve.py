@@ -88,7 +88,7 @@ def test_services_served_one_by_one_make_a_platform(
     ("words", "sentence"),
     [
         (["serve", "nonsense"], "There is no service nonsense"),
-        (["serve", "airtable_gateway"], "say where, with --at schema="),
+        (["serve", "airtable_gateway"], "say where, with --at auth="),
     ],
 )
 def test_a_wrong_command_says_what_to_do(environment: dict[str, str], words: list[str], sentence: str) -> None:

@@ -153,9 +153,9 @@ def commands(within: App = app, words: tuple[str, ...] = ()) -> Iterator[Command
 
 
 def _option_default(argument: Any) -> str:
-    if argument.required:
-        return "required"
     default = argument.field_info.default
+    if argument.required or default is argument.field_info.empty:
+        return "required"
     if default is None:
         return "none"
     return "off" if default is False else f"`{default}`"

@@ -65,6 +65,12 @@ async function main() {
   check(new Set(all.map((record) => record.id)).size, all.length);
   const limited = await table.select({ maxRecords: 3 }).firstPage();
   check(limited.length, 3);
+  const shown = { cellFormat: 'string', timeZone: 'Europe/Berlin', userLocale: 'de', maxRecords: 1 };
+  for (const options of [shown, { ...shown, method: 'post' }]) {
+    const [texts] = await table.select(options).firstPage();
+    check(Object.values(texts.fields).every((text) => typeof text === 'string'), true);
+    check(texts.fields.Maker, 'Administrator');
+  }
   const viewed = await table.select({ view: 'Grid view', maxRecords: 1 }).all();
   check(viewed.length, 1);
   const posted = await table.select({ method: 'post', sort: [{ field: 'Name' }], pageSize: 5 }).all();
