@@ -22,6 +22,6 @@ def keep(folder: Path, results: Mapping[str, Any], settings: Mapping[str, Any]) 
         "results": dict(results),
     }
     path = folder / "results" / f"{day}.json"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     return path

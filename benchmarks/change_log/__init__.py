@@ -1,0 +1,1 @@
+"""What the change log costs a write, and how many bytes it keeps."""

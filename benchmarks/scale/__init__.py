@@ -1,0 +1,1 @@
+"""The platform at a hundred thousand and a million records."""
