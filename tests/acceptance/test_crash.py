@@ -27,7 +27,8 @@ WRITES_MAX = 2_000
 
 @dataclass
 class Writer:
-    """Creates records and upserts others, each under a name of its own; remembers what was acknowledged."""
+    """Creates records, with and without a key, and upserts others; each has a name of its own. Remembers what was
+    acknowledged."""
 
     number: int
     platform: Platform
@@ -40,7 +41,7 @@ class Writer:
     _connection: http.client.HTTPConnection | None = None
 
     def run(self) -> None:
-        """Write until the time is over; an unacknowledged create is given up, an upsert is sent again."""
+        """Write until the time is over. An unacknowledged create is given up; an upsert and one with a key are sent again."""
         try:
             self._write()
         finally:
@@ -55,21 +56,29 @@ class Writer:
             if self._send("POST", {"records": [{"fields": {"Name": name, "Turn": turn}}]}):
                 self.acknowledged.add(name)
             self._upsert(f"upsert {self.number}-{turn // 3}", turn)
+            keyed = f"keyed {self.number}-{turn}"
+            self._repeat("POST", {"records": [{"fields": {"Name": keyed, "Turn": turn}}]}, key=keyed)
+            self.acknowledged.add(keyed)
 
-    def _upsert(self, key: str, turn: int) -> None:
-        body = {"performUpsert": {"fieldsToMergeOn": ["Name"]}, "records": [{"fields": {"Name": key, "Turn": turn}}]}
+    def _upsert(self, name: str, turn: int) -> None:
+        fields = {"Name": name, "Turn": turn}
+        self._repeat("PATCH", {"performUpsert": {"fieldsToMergeOn": ["Name"]}, "records": [{"fields": fields}]})
+        self.upserted[name] = turn
+
+    def _repeat(self, method: str, body: Any, *, key: str | None = None) -> None:
         deadline_s = time.monotonic() + RETRY_FOR_S
-        while not self._send("PATCH", body):
-            assert time.monotonic() < deadline_s, f"{key} was never acknowledged: {self.refusals}"
+        while not self._send(method, body, key=key):
+            assert time.monotonic() < deadline_s, f"{body} was never acknowledged: {self.refusals}"
             time.sleep(0.02)
-        self.upserted[key] = turn
 
-    def _send(self, method: str, body: Any) -> bool:
+    def _send(self, method: str, body: Any, *, key: str | None = None) -> bool:
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self.platform.port, timeout=10)
         headers = {"authorization": f"Bearer {self.platform.token}", "content-type": "application/json"}
+        if key is not None:
+            headers["idempotency-key"] = key
         try:
-            self._connection.request(method, self.path, json.dumps(body), headers)
+            self._connection.request(method, self.path if key is None else self.wide_path, json.dumps(body), headers)
             response = self._connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -84,9 +93,16 @@ class Writer:
         # While something restarts, the only answer is the declared one.
         kind = json.loads(answer)["error"]["type"]
         self.refusals[f"{response.status} {kind}"] += 1
-        assert response.status == 503, answer
+        # A key may still be held by a transaction of the process that was killed.
+        assert response.status == (409 if kind == "IDEMPOTENCY_KEY_BUSY" else 503), answer
         time.sleep(0.02)
         return False
+
+    @property
+    def wide_path(self) -> str:
+        """The same table where keys are minded."""
+        _, _, base_id, table_id = self.path.split("/")
+        return f"/api/v1/bases/{base_id}/tables/{table_id}/records"
 
 
 def new_table(platform: Platform) -> str:
