@@ -22,7 +22,7 @@ from pyat.recordstore.structure import Field, Link, Options, Table, View
 LOCK_TIMEOUT_MS = 2_000
 """Longest a change of structure waits for another one, or for writers of a table."""
 
-RELATION_LOCK_TIMEOUT_MS = 50
+RELATION_LOCK_TIMEOUT_MS = 25
 """Longest a change waits for a table that others read: as long as it waits, every new reader waits behind it."""
 
 FILLED_TYPES = frozenset({"autoNumber", "lastModifiedTime"})
@@ -244,6 +244,19 @@ def is_filled(field: Field) -> bool:
     return field.type in FILLED_TYPES and column_type(field) is not None
 
 
+def exclusively(relation: str) -> str:
+    """SQL after which a change of a quoted relation waits for its readers and writers for no longer than
+    `RELATION_LOCK_TIMEOUT_MS`.
+
+    Before that it waits, in nobody's way, for the autovacuum that may be at work there: PostgreSQL ends that for whoever
+    waits long enough, and a large table's vacuum takes minutes. Raises LockNotAvailableError after `LOCK_TIMEOUT_MS`.
+    """
+    return (
+        f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS};LOCK TABLE {relation} IN SHARE UPDATE EXCLUSIVE MODE;"
+        f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};"
+    )
+
+
 async def add_column(connection: Connection, base_id: BaseId, table_id: TableId, field: Field) -> None:
     """The empty column of a new field, which nobody sees before `add_field`: a change of the catalogue only.
 
@@ -251,7 +264,7 @@ async def add_column(connection: Connection, base_id: BaseId, table_id: TableId,
     """
     await connection.script(
         "add_column",
-        f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};"
+        f"{exclusively(relation(base_id, table_id))}"
         f"ALTER TABLE {relation(base_id, table_id)} ADD COLUMN {quote(field.field_id)} {column_type(field)};"
         f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}",
     )

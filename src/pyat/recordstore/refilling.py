@@ -7,7 +7,9 @@ field's. A change of a record and its note commit together, so none is missed. W
 it was: see `leftovers`.
 """
 
+import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,22 +17,28 @@ from typing import Any, TypeAlias
 
 from asyncpg import exceptions as pg
 
-from pyat.foundation.db import RETRIABLE, Connection, Database, Row
+from pyat.foundation.db import DEFERRED, RETRIABLE, Connection, Database, Row
 from pyat.foundation.ids import BaseId
 from pyat.foundation.sql import Statement, literal, quote
-from pyat.recordstore.ddl import RELATION_LOCK_TIMEOUT_MS
+from pyat.recordstore.ddl import RELATION_LOCK_TIMEOUT_MS, exclusively
 
 PREFIX = "cnv"
-CHUNK_ROWS = 1_000
+CHUNK_ROWS = 200
 """Records filled at once; as long as it takes to write them, nobody else can."""
+PAUSE_SHARE = 0.5
+"""How long a chunk is rested after, as a share of the time it took: processors and disk are there for others first."""
 READ_ROWS = 1_000
 LAST_ROWS = 200
 """Records that may be left for the time in which nobody gets at the table."""
-ROUNDS_MAX = 200
+ROUNDS_MAX = 2_000
 RETRIES_MAX = 20
 
 STALE_AFTER = timedelta(hours=6)
 """No refill takes so long: one that was begun before is dead."""
+
+_GENTLY = f"{DEFERRED} AND set_config('backend_flush_after', '256kB', true) <> ''"
+"""Always true. A filler writes the whole table once: what it pushes out of the buffers goes to disk little by little, so
+that the commits of others do not wait behind a heap of it."""
 
 LOST = (pg.UndefinedTableError, pg.UndefinedColumnError, pg.InvalidSchemaNameError, pg.UndefinedObjectError)
 """What the filler meets where its column was taken away."""
@@ -117,8 +125,7 @@ async def begin(connection: Connection, refill: Refill) -> None:
     began = literal(datetime.now(UTC).isoformat())
     await connection.script(
         "begin_refill",
-        f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};"
-        f"ALTER TABLE {refill.relation} ADD COLUMN {name} {refill.pg_type};"
+        f"{exclusively(refill.relation)}ALTER TABLE {refill.relation} ADD COLUMN {name} {refill.pg_type};"
         f"CREATE TABLE {refill.noted} (n int8 NOT NULL); COMMENT ON TABLE {refill.noted} IS {began};"
         f"CREATE FUNCTION {refill.noted}() RETURNS trigger LANGUAGE plpgsql AS"
         f" $note$ BEGIN INSERT INTO {refill.noted} VALUES (NEW._n); RETURN NULL; END $note$;"
@@ -129,12 +136,15 @@ async def begin(connection: Connection, refill: Refill) -> None:
 
 async def drop(connection: Connection, refill: Refill) -> None:
     """Take everything back. Raises LockNotAvailableError after `RELATION_LOCK_TIMEOUT_MS`."""
-    column = ""
+    column = f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};"
     if refill.table_id:
-        column = f"ALTER TABLE IF EXISTS {refill.relation} DROP COLUMN IF EXISTS {quote(refill.column)};"
+        column = (
+            exclusively(refill.relation)
+            + f"ALTER TABLE IF EXISTS {refill.relation} DROP COLUMN IF EXISTS {quote(refill.column)};"
+        )
     await connection.script(
         "drop_refill",
-        f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};{column}{_stop_noting(refill)}",
+        f"{column}{_stop_noting(refill)}",
     )
 
 
@@ -188,7 +198,9 @@ def _read(refill: Refill, source: Source, condition: str) -> Statement:
     )
 
 
-async def _write(connection: Connection, refill: Refill, pairs: Sequence[tuple[int, Any]]) -> None:
+async def _write(
+    connection: Connection, refill: Refill, pairs: Sequence[tuple[int, Any]], *, is_deferred: bool = False
+) -> None:
     array_type, values = array_of(refill.pg_type, [value for _, value in pairs])
     # Rows are locked in one order everywhere, so that nobody waits in a circle.
     await connection.run(
@@ -198,7 +210,8 @@ async def _write(connection: Connection, refill: Refill, pairs: Sequence[tuple[i
             " ORDER BY r._n FOR NO KEY UPDATE)"
             f" UPDATE {refill.relation} r SET {quote(refill.column)} = u.value::{refill.pg_type}"
             f" FROM locked l JOIN unnest($1::int8[], $2::{array_type}) AS u(n, value) ON u.n = l._n"
-            " WHERE r._n = l._n",
+            # A filler that dies begins anew, so no chunk has to wait for the disk; the last commit waits for all of them.
+            f" WHERE r._n = l._n AND {_GENTLY if is_deferred else 'true'}",
         ),
         [number for number, _ in pairs],
         values,
@@ -236,8 +249,10 @@ async def fill(database: Database, refill: Refill, source: Source) -> None:
 async def _write_alone(database: Database, refill: Refill, pairs: Sequence[tuple[int, Any]]) -> None:
     for attempt in range(RETRIES_MAX):
         try:
+            began = time.monotonic()
             async with database.connection() as connection:
-                await _write(connection, refill, pairs)
+                await _write(connection, refill, pairs, is_deferred=True)
+            await asyncio.sleep((time.monotonic() - began) * PAUSE_SHARE)
             return
         except RETRIABLE:
             if attempt == RETRIES_MAX - 1:
@@ -277,7 +292,7 @@ async def finish(connection: Connection, refill: Refill, current: Current, *, na
     """
     await connection.script(
         "lock_refilled",
-        f"SET LOCAL lock_timeout = {RELATION_LOCK_TIMEOUT_MS};LOCK TABLE {refill.relation} IN ACCESS EXCLUSIVE MODE",
+        f"{exclusively(refill.relation)}LOCK TABLE {refill.relation} IN ACCESS EXCLUSIVE MODE",
     )
     if await _refresh(connection, refill, current, rows_max=LAST_ROWS + 1) > LAST_ROWS:
         raise TooManyLeft

@@ -28,7 +28,7 @@ _KEYS_MAX = 5
 """With beginnings of texts this stays below the 2,704 bytes that an entry may have."""
 PREFIX_LENGTH = 100
 _BUILD_TIME_S = 3_600.0
-WATCH_INTERVAL_S = 0.02
+WATCH_INTERVAL_S = 0.01
 """Below the time that a change of structure waits for a table, see `ddl.RELATION_LOCK_TIMEOUT_MS`."""
 
 _WHOLE = frozenset(
