@@ -29,7 +29,6 @@ from tests.support.asgi import serving
 
 SIGNER = Signer(b"the key of one installation, for tests")
 CALLER = Principal(UserId("usr1"), TenantId("ten1"), "a@b.example", "Ada", None, "token", frozenset(), None)
-IDENTITY = {HEADER: SIGNER.sign(CALLER, request_id="r")}
 OPERATIONS = (
     Operation("echo", "POST", "/v0/echo", "Echo"),
     Operation("raw", "PUT", "/v0/echo", "Echo bytes"),
@@ -37,6 +36,11 @@ OPERATIONS = (
     Operation("open", "GET", "/v0/open", "Open", is_public=True),
     Operation("fail", "GET", "/v0/fail/{how}", "Fail", is_public=True),
 )
+
+
+def _identity() -> dict[str, str]:
+    """Signed anew for every request: it is valid for a few seconds only, and a run takes minutes."""
+    return {HEADER: SIGNER.sign(CALLER, request_id="r")}
 
 
 class Handlers:
@@ -102,7 +106,7 @@ async def _answer(http: aiohttp.ClientSession, method: str, path: str, **more: A
 
 
 async def test_a_signed_caller_is_known_to_the_handler(http: aiohttp.ClientSession) -> None:
-    assert await _answer(http, "GET", "/v0/who/%C3%89?x[]=1&x[]=2", headers=IDENTITY) == (
+    assert await _answer(http, "GET", "/v0/who/%C3%89?x[]=1&x[]=2", headers=_identity()) == (
         200,
         ["a@b.example", "É", ["1", "2"]],
     )
@@ -130,7 +134,7 @@ async def test_a_public_operation_asks_for_nobody(http: aiohttp.ClientSession) -
 async def test_other_paths_and_methods_have_the_wire_shape(
     http: aiohttp.ClientSession, method: str, path: str, status: int, error: Any
 ) -> None:
-    got, body = await _answer(http, method, path, headers=IDENTITY)
+    got, body = await _answer(http, method, path, headers=_identity())
     assert got == status
     assert body["error"] == error if isinstance(error, str) else body["error"]["type"] == error["type"]
 
@@ -155,14 +159,14 @@ async def test_every_failure_is_an_answer(http: aiohttp.ClientSession, how: str,
     [b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff", b'{"a":NaN}', b'{"a":"\\ud800"}', b"[" * 900, b'{"a":01}'],
 )
 async def test_what_is_no_json_object_is_refused(http: aiohttp.ClientSession, handlers: Handlers, body: bytes) -> None:
-    status, answer = await _answer(http, "POST", "/v0/echo", data=body, headers=IDENTITY)
+    status, answer = await _answer(http, "POST", "/v0/echo", data=body, headers=_identity())
     assert (status, answer["error"]["type"]) == (422, "INVALID_REQUEST_BODY")
     assert handlers.bodies == []
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
 async def test_the_body_is_json_whatever_it_is_called(http: aiohttp.ClientSession, content_type: str) -> None:
-    headers = IDENTITY | {"content-type": content_type}
+    headers = _identity() | {"content-type": content_type}
     assert await _answer(http, "POST", "/v0/echo", data=b'{"a": "\xc3\xa9"}', headers=headers) == (200, {"a": "é"})
 
 
@@ -170,7 +174,7 @@ async def test_a_body_at_the_bound_is_read_and_one_over_it_is_not(http: aiohttp.
     for size, status in ((1000, 200), (1001, 413)):
         body = b'{"a":"' + b"x" * (size - 8) + b'"}'
         assert len(body) == size
-        got, _ = await _answer(http, "POST", "/v0/echo", data=body, headers=IDENTITY)
+        got, _ = await _answer(http, "POST", "/v0/echo", data=body, headers=_identity())
         assert got == status
 
 
@@ -179,7 +183,7 @@ async def test_a_body_of_unknown_length_is_bounded_too(http: aiohttp.ClientSessi
         for _ in range(100):
             yield b"x" * 100
 
-    got, body = await _answer(http, "POST", "/v0/echo", data=endless(), headers=IDENTITY)
+    got, body = await _answer(http, "POST", "/v0/echo", data=endless(), headers=_identity())
     assert (got, body["error"]["type"]) == (413, "REQUEST_TOO_LARGE")
 
 
@@ -192,7 +196,7 @@ async def test_a_body_that_does_not_arrive_is_given_up(
         yield b"{"
         await asyncio.sleep(5)
 
-    got, _ = await _answer(http, "POST", "/v0/echo", data=stuck(), headers=IDENTITY)
+    got, _ = await _answer(http, "POST", "/v0/echo", data=stuck(), headers=_identity())
     assert got == 503
 
 
@@ -203,7 +207,7 @@ async def test_a_client_that_goes_away_while_it_sends_is_no_error_of_ours(http: 
 
     before = _count(web.CLIENT_GONE)
     with contextlib.suppress(TimeoutError):
-        await _answer(http, "POST", "/v0/echo", data=stuck(), headers=IDENTITY, timeout=aiohttp.ClientTimeout(0.1))
+        await _answer(http, "POST", "/v0/echo", data=stuck(), headers=_identity(), timeout=aiohttp.ClientTimeout(0.1))
     for _ in range(100):
         if _count(web.CLIENT_GONE) > before:
             break
@@ -237,8 +241,8 @@ async def test_health_and_metrics_need_no_identity(
 
 async def test_every_answer_is_counted_by_status(http: aiohttp.ClientSession) -> None:
     before = _count(200), _count(422)
-    await _answer(http, "POST", "/v0/echo", data=b"{}", headers=IDENTITY)
-    await _answer(http, "POST", "/v0/echo", data=b"{", headers=IDENTITY)
+    await _answer(http, "POST", "/v0/echo", data=b"{}", headers=_identity())
+    await _answer(http, "POST", "/v0/echo", data=b"{", headers=_identity())
     assert (_count(200), _count(422)) == (before[0] + 1, before[1] + 1)
 
 
