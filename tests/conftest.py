@@ -18,6 +18,7 @@ import pyat.services
 from pyat.foundation import migrations
 from pyat.foundation.cache import Cache
 from pyat.foundation.db import Database
+from pyat.recordstore import functions
 from tests.support.servers import PostgresServer, Run, ValkeyServer
 
 _RUN = pytest.StashKey[Run]()
@@ -117,6 +118,7 @@ async def _make_template(postgres: PostgresServer, name: str, found: tuple[migra
         database = await Database.open(postgres.url(f"{name}_new"), connections_max=2)
         try:
             await migrations.apply(database, found)
+            await functions.install(database)
         finally:
             await database.close()
         await admin.execute(f"ALTER DATABASE {name}_new RENAME TO {name}")

@@ -71,7 +71,8 @@ _PARTS = (_SCHEMAS, _RELATIONS, _COLUMNS, _CONSTRAINTS, _INDEXES, _ROUTINES)
 _OWN_SCHEMAS = Statement(
     "own_schemas",
     "SELECT nspname::text FROM pg_namespace"
-    " WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public') ORDER BY 1",
+    # `pyat_formula` is no service's: each version of the code puts its functions there.
+    " WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public', 'pyat_formula') ORDER BY 1",
 )
 
 

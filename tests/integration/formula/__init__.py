@@ -1,0 +1,1 @@
+"""Formulas in PostgreSQL against formulas in Python."""
