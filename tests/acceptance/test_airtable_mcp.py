@@ -137,7 +137,10 @@ def test_every_tool_works(platform: Platform, account: Account, server: Server) 
     assert [
         one["id"] for one in server.use("list_records", **at, sort=[{"field": "Name", "direction": "desc"}])["records"]
     ] == ids[::-1]
-    assert "INVALID_FILTER_BY_FORMULA" in server.refusal("search_records", **at, searchTerm="blue")
+    assert [one["id"] for one in server.use("search_records", **at, searchTerm="blue")["records"]] == ids[:1]
+    wanted = {"filterByFormula": 'RIGHT({Name}, 1) != "1"'}
+    assert {one["id"] for one in server.use("list_records", **at, **wanted)["records"]} == {ids[0], ids[2]}
+    assert "INVALID_FILTER_BY_FORMULA" in server.refusal("list_records", **at, filterByFormula="NOTHING(1)")
 
     comment = server.use("create_comment", **at, recordId=ids[0], text="seen")["comment"]
     assert [one["id"] for one in server.use("list_comments", **at, recordId=ids[0])["comments"]] == [comment["id"]]

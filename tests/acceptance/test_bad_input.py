@@ -270,7 +270,9 @@ def test_unknown_bases_tables_and_routes(target: Target) -> None:
         ("cellFormat=string&timeZone=Nowhere&userLocale=de", "INVALID_REQUEST_UNKNOWN"),
         ("cellFormat=string&timeZone=utc&userLocale=xx", "INVALID_REQUEST_UNKNOWN"),
         ("cellFormat=html", "INVALID_REQUEST_UNKNOWN"),
-        ("filterByFormula=1", "INVALID_FILTER_BY_FORMULA"),
+        ("filterByFormula=1%2B", "INVALID_FILTER_BY_FORMULA"),
+        ("filterByFormula=Nothing", "INVALID_FILTER_BY_FORMULA"),
+        ("filterByFormula=NOTHING()", "INVALID_FILTER_BY_FORMULA"),
     ],
 )
 def test_bad_list_parameters(target: Target, query: str, error: str) -> None:

@@ -42,7 +42,8 @@ def test_records_are_created_read_updated_and_deleted(table: Table) -> None:
     assert updated["fields"]["Name"] == "Ann"
 
     replaced = table.update(created["id"], {"Name": "Bea"}, replace=True)
-    assert set(replaced["fields"]) == {"Name", "Number", "Created", "Modified", "Maker", "Editor", "Open"}
+    assert set(replaced["fields"]) == {"Name", "Number", "Created", "Modified", "Maker", "Editor", "Open", "Shout"}
+    assert replaced["fields"]["Shout"] == "Bea!"
 
     assert table.delete(created["id"]) == {"id": created["id"], "deleted": True}
     with pytest.raises(requests.HTTPError, match="404"):
@@ -79,6 +80,7 @@ def test_every_type_reads_back_what_was_written(table: Table, account: Account) 
         {"label": "Open", "url": "https://example.org"},
     ]
     created, modified, number = read.pop("Created"), read.pop("Modified"), read.pop("Number")
+    assert read.pop("Shout") == "Zoë 🐍\nline!"
     assert read == written
     assert number == 1
     assert created.endswith(".000Z")

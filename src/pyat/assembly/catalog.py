@@ -4,6 +4,7 @@ Modules are named and imported when needed, so that a process imports only what 
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -77,8 +78,10 @@ def preparation_stamp() -> str:
     """Changes whenever a start has something to prepare: another version of ours, other migrations or layouts."""
     digest = hashlib.sha256(pyat.__version__.encode())
     root = Path(pyat.__file__).parent
-    for file in (*sorted(root.glob("services/*/migrations/*.sql")), root / "recordstore" / "layouts.py"):
+    functions = sorted(root.glob("formula/runtime/*.*"))
+    for file in (*sorted(root.glob("services/*/migrations/*.sql")), root / "recordstore" / "layouts.py", *functions):
         digest.update(file.name.encode() + file.read_bytes())
+    digest.update(unicodedata.unidata_version.encode())
     return digest.hexdigest()
 
 

@@ -26,6 +26,7 @@ from pyat.foundation.ids import new_id
 from pyat.foundation.service import Resources
 from pyat.foundation.settings import PlatformSettings
 from pyat.foundation.telemetry import configure_logging
+from pyat.recordstore import functions
 from pyat.services.airtable_gateway.contract import Records
 from pyat.services.auth.contract import SCOPES, Account, AccountNotFound, Auth, InvalidTokenRequest
 from pyat.services.schema.contract import Schema
@@ -44,7 +45,8 @@ def all_migrations() -> tuple[migrations.Migration, ...]:
 async def migrate(database: Database) -> tuple[migrations.Migration, ...]:
     """Apply what is missing, also to the layouts of the bases there are; returns the migrations that were applied."""
     applied = await migrations.apply(database, all_migrations())
-    await SchemaStore(database).upgrade_layouts()
+    is_new = await functions.install(database)
+    await SchemaStore(database).upgrade_layouts(fits_computed=is_new)
     return applied
 
 

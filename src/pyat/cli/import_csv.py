@@ -12,9 +12,9 @@ from rich.prompt import Confirm
 from rich.table import Table as Grid
 from rich.text import Text
 
+from pyat.cli.bases import Refused, find_base
 from pyat.foundation.clock import SystemClock
 from pyat.foundation.db import RETRIABLE, Database
-from pyat.foundation.identity import Principal
 from pyat.recordstore.ddl import StructureChanged
 from pyat.recordstore.structure import Base, Table
 from pyat.recordstore.tabular import load
@@ -56,10 +56,6 @@ _TYPE_NAMES = {
 _DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 
 
-class _Refused(Exception):
-    """A sentence for the person at the terminal."""
-
-
 async def run(
     database: Database,
     schema: Schema,
@@ -81,7 +77,7 @@ async def run(
     """
     console = console or Console(highlight=False)
     try:
-        target = await _base(schema, account, base)
+        target = await find_base(schema, account, base)
         source = sniff(file, encoding=encoding, delimiter=delimiter)
         sample = take_sample(source)
         existing = None if table is None else target.find_table(table)
@@ -97,7 +93,7 @@ async def run(
         show_rejections(console, stopped.report)
         _print(console, f"{stopped} Correct the file, or leave these cells blank with --keep-going.", style="red")
         return 1
-    except (ImportStopped, _Refused) as stopped:
+    except (ImportStopped, Refused) as stopped:
         _print(console, str(stopped), style="red")
         return 1
     except (StructureChanged, *RETRIABLE):
@@ -109,42 +105,14 @@ async def run(
     return 0
 
 
-async def _base(schema: Schema, account: Account, id_or_name: str) -> Base:
-    principal = Principal(
-        user_id=account.user_id,
-        tenant_id=account.tenant_id,
-        email=account.email,
-        name=account.name,
-        credential_id=None,
-        kind="service",
-        scopes=frozenset(),
-        base_ids=None,
-    )
-    page = await schema.list_bases(principal=principal, offset=None)
-    found = list(page.bases)
-    while page.offset is not None:
-        page = await schema.list_bases(principal=principal, offset=page.offset)
-        found += page.bases
-    matching = [each for each in found if each.base_id == id_or_name] or [
-        each for each in found if each.name == id_or_name
-    ]
-    if len(matching) > 1:
-        ids = ", ".join(each.base_id for each in matching)
-        raise _Refused(f"Several bases are named {id_or_name!r}; give the id of one: {ids}.")
-    if not matching:
-        names = ", ".join(repr(each.name) for each in found[:20]) or "none yet"
-        raise _Refused(f"There is no base {id_or_name!r}. Bases: {names}.")
-    return await schema.get_base(principal=principal, base_id=matching[0].base_id)
-
-
 def _new_name(base: Base, table: str | None, file: Path) -> str:
     """The name of a new table; one that is made of the file's name gets a number where the base has it already."""
     if len(base.tables) >= TABLES_PER_BASE_MAX:
-        raise _Refused(f"The base {base.name!r} has {TABLES_PER_BASE_MAX:,} tables already.")
+        raise Refused(f"The base {base.name!r} has {TABLES_PER_BASE_MAX:,} tables already.")
     if table is not None:
         name = table.strip()
         if not name or len(name) > NAME_LENGTH_MAX or not name.isprintable():
-            raise _Refused(f"A table's name has 1 to {NAME_LENGTH_MAX} characters, all of them printable.")
+            raise Refused(f"A table's name has 1 to {NAME_LENGTH_MAX} characters, all of them printable.")
         return name
     stem = " ".join(_shown(file.stem).split())[: NAME_LENGTH_MAX - 6] or "Table"
     taken = {each.name.casefold() for each in base.tables}

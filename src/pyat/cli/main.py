@@ -27,7 +27,8 @@ app = App(
 token_app = App(name="token", help="Make, list and revoke personal access tokens.")
 tenant_app = App(name="tenant", help="Make organisations: each sees its own bases alone.")
 import_app = App(name="import", help="Bring data in.")
-for group in (token_app, tenant_app, import_app):
+check_app = App(name="check", help="Compare what is stored with what it is made from.")
+for group in (token_app, tenant_app, import_app, check_app):
     app.command(group)
 
 
@@ -255,6 +256,23 @@ def import_csv(
             is_confirmed=yes,
         )
     )
+
+
+@check_app.command(name="base")
+def check_base(
+    base: Annotated[str, Parameter(help="Name or id of the base.")],
+    *,
+    repair: Annotated[bool, Parameter(help="Fill what differs anew.")] = False,
+    email: Annotated[str | None, Parameter(help="Whose base; the administrator's unless given.")] = None,
+) -> None:
+    """Compute every computed cell that is kept anew, and say which differ.
+
+    Reads one snapshot of the base, while others read and write. Ends with
+    status 1 where something differs.
+    """
+    from pyat.cli.operate import check_base as work
+
+    _run(work(_settings(), base=base, repair=repair, email=email))
 
 
 class _Trouble(Exception):

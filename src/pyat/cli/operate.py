@@ -113,6 +113,16 @@ async def create_tenant(settings: PlatformSettings, *, name: str, email: str) ->
         print(f"workspace      {workspace.workspace_id}")
 
 
+async def check_base(settings: PlatformSettings, *, base: str, repair: bool, email: str | None) -> int:
+    """See `pyat.cli.check_base`, which does the work; returns the exit status."""
+    from pyat.cli.check_base import run
+
+    async with offline(settings) as platform:
+        auth: Auth = platform.contract("auth")
+        account = await _account(auth, email or platform.home.credentials().get("email"))
+        return await run(platform.resources.database, platform.contract("schema"), account, base=base, repair=repair)
+
+
 async def import_csv(
     settings: PlatformSettings,
     *,

@@ -81,10 +81,10 @@ class Connection:
         _note(statement)
         return await self.raw.fetchval(statement.text, *arguments)
 
-    async def row(self, statement: Statement, *arguments: Any) -> Row | None:
-        """The first row, or None."""
+    async def row(self, statement: Statement, *arguments: Any, timeout_s: float | None = None) -> Row | None:
+        """The first row, or None; `timeout_s` instead of the pool's time. Raises TimeoutError, then the connection lives."""
         _note(statement)
-        found: Row | None = await self.raw.fetchrow(statement.text, *arguments)
+        found: Row | None = await self.raw.fetchrow(statement.text, *arguments, timeout=timeout_s)
         return found
 
     async def rows(self, statement: Statement, *arguments: Any) -> list[Row]:

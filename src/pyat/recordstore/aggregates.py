@@ -8,7 +8,7 @@ from pyat.foundation.ids import BaseId
 from pyat.foundation.sql import Statement, literal, quote
 from pyat.recordstore.columns import column
 from pyat.recordstore.ddl import relation
-from pyat.recordstore.exporting import Kind, kind_of
+from pyat.recordstore.exporting import Kind, kind_of, text_of
 from pyat.recordstore.fieldtypes import find
 from pyat.recordstore.structure import Field, Table
 
@@ -80,7 +80,7 @@ def statement(
         inner.append(f"{kind.json_sql(field, column(field))} AS g{number}")
         groups.append(f"q.g{number}")
         for part, (sql, pg_type) in enumerate(
-            zip(kind.sort_sql(field, column(field)), kind.sort_pg_types(), strict=True)
+            zip(kind.sort_sql(field, column(field)), kind.sort_pg_types(field), strict=True)
         ):
             inner.append(f"{sql} AS s{number}_{part}")
             if pg_type in _MIN_TYPES:
@@ -130,8 +130,8 @@ def _source(aggregate: Aggregate) -> str | None:
     json = kind.json_sql(field, column(field))
     if aggregate.function in OF_NUMBERS | OF_ORDERED:
         if kind_of(field) is Kind.NUMBER:
-            return f"({json})::float8"
-        return f"""btrim({json}, '"')"""
+            return f"({text_of(field)})::float8"
+        return text_of(field)
     if kind.has_column_for(field) and kind_of(field) is not Kind.TEXT:
         return column(field)
     return json

@@ -11,6 +11,7 @@ import orjson
 
 from pyat.foundation.ids import BaseId
 from pyat.foundation.sql import literal, quote
+from pyat.recordstore.computing import mark_sql
 from pyat.recordstore.fieldtypes import TextFormat, find
 from pyat.recordstore.structure import Field, Table
 
@@ -43,6 +44,7 @@ def record_json(
 
     Built by concatenation: a NULL cell makes its `,"key":value` NULL, which concat() skips, so that nothing has to be
     removed afterwards; it also takes keys of any length, and costs less than json_build_object and a strip.
+    Cells that Python computes come as marks, which `computing.filled` replaces.
     `fields` limits the cells; None is all of the table's. With `text` every cell is the text that people read. With
     `comments_of`, the table's base, the record has its `commentCount`.
     """
@@ -61,8 +63,12 @@ def record_json(
 
 
 def _record_json(fields: Sequence[Field], *, by_id: bool, text: TextFormat | None = None) -> str:
-    cells = [_cell(field, by_id=by_id, text=text) for field in fields]
+    marks = {field.field_id: mark_sql(field, "r") for field in fields}
+    cells = [_cell(field, by_id=by_id, text=text) for field in fields if marks[field.field_id] is None]
     inner = f"ltrim({concat(cells)}, ',')" if cells else "''"
+    if len(cells) < len(marks):
+        # Last, because whoever puts cells in their places writes the commas between them.
+        inner = " || ".join([inner, *(mark for mark in marks.values() if mark is not None)])
     # The cut text begins with its quotation mark and ends after the seconds, which is all there is of a created time.
     created = "to_json(r._created)::text::varchar(20)"
     return f"""'{{"id":"' || r._id || '","createdTime":' || {created} || '.000Z","fields":{{' || {inner} || '}}}}'"""

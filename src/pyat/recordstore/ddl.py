@@ -17,7 +17,8 @@ from pyat.foundation.ids import BaseId, TableId
 from pyat.foundation.sql import Statement, quote
 from pyat.recordstore import layouts, links, views
 from pyat.recordstore.columns import column_type
-from pyat.recordstore.structure import Field, Link, Options, Table, View
+from pyat.recordstore.computing import COMPUTED, Computed, settle
+from pyat.recordstore.structure import Field, Link, Options, Stored, Table, View
 
 LOCK_TIMEOUT_MS = 2_000
 """Longest a change of structure waits for another one, or for writers of a table."""
@@ -45,6 +46,7 @@ SELECT json_build_object(
     'version', (SELECT version FROM {base}.base_state),
     'tables', (SELECT coalesce(json_agg(t ORDER BY t.position), '[]') FROM {base}.base_tables t WHERE t.deleted_at IS NULL),
     'fields', (SELECT coalesce(json_agg(f ORDER BY f.position), '[]') FROM {base}.base_fields f WHERE f.deleted_at IS NULL),
+    'stored', (SELECT coalesce(json_agg(c), '[]') FROM {base}.base_computed c WHERE c.field_id IS NOT NULL),
     'views', (SELECT coalesce(json_agg(v ORDER BY v.position), '[]') FROM {base}.base_views v)
 )::text
 """
@@ -63,7 +65,7 @@ async def create_base(connection: Connection, base_id: BaseId) -> None:
 async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Table, ...]]:
     """The version and the tables of a base, from one snapshot. Raises UndefinedTableError when there is no such base."""
     found = orjson.loads(await connection.value(Statement("load_base", _LOAD.format(base=quote(base_id)))))
-    fields = _fields(base_id, found["tables"], found["fields"])
+    fields = _fields(base_id, found["tables"], found["fields"], found["stored"])
     its_views: dict[str, list[View]] = {}
     for row in found["views"]:
         its_views.setdefault(row["table_id"], []).append(
@@ -96,8 +98,14 @@ async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Tabl
     return found["version"], tables
 
 
-def _fields(base_id: BaseId, tables: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[str, list[Field]]:
+def _fields(
+    base_id: BaseId, tables: list[dict[str, Any]], rows: list[dict[str, Any]], columns: list[dict[str, Any]]
+) -> dict[str, list[Field]]:
     """The fields of each table by its id; link fields know the primary field of the table they link to."""
+    stored = {
+        row["field_id"]: Stored(row["name"], row["generation"], row["definition"], row["shape"], row["is_ready"])
+        for row in columns
+    }
     by_id = {
         row["field_id"]: Field(
             row["field_id"],
@@ -107,6 +115,8 @@ def _fields(base_id: BaseId, tables: list[dict[str, Any]], rows: list[dict[str, 
             row["description"],
             number=row["position"],
             base_id=base_id,
+            computed=Computed() if row["type"] in COMPUTED else None,
+            stored=stored.get(row["field_id"]),
         )
         for row in rows
     }
@@ -126,7 +136,7 @@ def _fields(base_id: BaseId, tables: list[dict[str, Any]], rows: list[dict[str, 
         fields.setdefault(row["table_id"], []).append(field)
     table_ids = {table["table_id"] for table in tables}
     there = {row["field_id"] for row in rows if row["table_id"] in table_ids}
-    return {table_id: _settled(its_fields, table_ids, there) for table_id, its_fields in fields.items()}
+    return settle({table_id: _settled(its_fields, table_ids, there) for table_id, its_fields in fields.items()})
 
 
 def _settled(fields: list[Field], table_ids: set[str], there: set[str]) -> list[Field]:

@@ -164,6 +164,13 @@ class InvalidFilter(AppError):
     template = "The formula for filtering records is invalid: {reason}"
 
 
+class FilterTooSlow(AppError):
+    """A `filterByFormula` that took longer than a list may take."""
+
+    code, status = "FILTER_TOO_SLOW", 422
+    template = "The formula for filtering records took longer than {time_s} s. Filter by a view, or by a stored field."
+
+
 class FieldNameTaken(AppError):
     """A field name that is empty or used in the table already (without regard to case)."""
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pyat.formula import types
 from pyat.foundation.sql import literal
+from pyat.recordstore import computing
 from pyat.recordstore.columns import column
 from pyat.recordstore.fieldtypes import find
 from pyat.recordstore.fieldtypes.display import TextFormat
@@ -39,7 +41,12 @@ class Form:
 
 
 def kind_of(field: Field) -> Kind:
-    """What a field's column of a file holds."""
+    """What a field's column of a file holds. Of numbers and dates that are computed, those that are errors are left out."""
+    computed = computing.scalar_kind(field)
+    if computed is types.Kind.NUMBER:
+        return Kind.NUMBER
+    if computed is types.Kind.DATE:
+        return Kind.DATE if field.options["result"]["type"] == "date" else Kind.MOMENT
     pg_type = find(field.type).pg_type
     if pg_type in _NUMBERS:
         return Kind.NUMBER
@@ -61,7 +68,10 @@ def text_of(field: Field, text: TextFormat | None = None) -> str:
         case _ if text is not None:
             return kind.text_sql(field, column(field), text)
         case Kind.DATE | Kind.MOMENT:
-            return f"""btrim({kind.json_sql(field, column(field))}, '"')"""
+            shown = f"""btrim({kind.json_sql(field, column(field))}, '"')"""
+            return shown if field.computed is None else f"nullif({shown}, '{computing.ERROR_JSON}')"
+        case Kind.NUMBER if field.computed is not None:
+            return computing.finite_sql(field, column(field))
         case _:
             return kind.json_sql(field, column(field))
 

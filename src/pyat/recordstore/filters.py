@@ -23,9 +23,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, ClassVar
 
+from pyat.formula.types import Kind
 from pyat.foundation.errors import InvalidRequest
 from pyat.foundation.ids import is_id
 from pyat.foundation.sql import literal, quote
+from pyat.recordstore import computing
 from pyat.recordstore.columns import column
 from pyat.recordstore.fieldtypes import find
 from pyat.recordstore.fieldtypes.display import LOCALES, TextFormat
@@ -390,7 +392,8 @@ def _own_zone(field: Field) -> str | None:
     result = field.options["result"]
     if result["type"] == "date":
         return "utc"  # such a field shows the date in UTC
-    return None if result["options"]["timeZone"] == "client" else str(result["options"]["timeZone"])
+    zone = result["options"]["timeZone"]
+    return None if zone == "client" else str(zone)
 
 
 def _pg_zone(name: str) -> str:
@@ -505,9 +508,23 @@ _KINDS: Mapping[str, _Kind] = {
 """By type; every other one is searched as the text that people read."""
 
 
+def _kind_of(field: Field) -> _Kind:
+    """By the type of the field, or of what it computes."""
+    match computing.scalar_kind(field):
+        case Kind.NUMBER:
+            return _NUMBER
+        case Kind.DATE:
+            return _DATE
+        case _:
+            return _KINDS.get(field.type, _TEXT)
+
+
 def operators_of(type_name: str) -> tuple[str, ...]:
     """The operators that fields of a type take."""
-    kind = _KINDS.get(type_name, _TEXT)
+    return _operators(_KINDS.get(type_name, _TEXT))
+
+
+def _operators(kind: _Kind) -> tuple[str, ...]:
     return tuple(kind.operators) if isinstance(kind, _Checkbox) else (*kind.operators, *_EMPTY)
 
 
@@ -560,15 +577,15 @@ def _checked_condition(item: Any, table: Table) -> Options:
 
 def _checked_leaf(item: Options, field: Field, *, is_new: bool) -> tuple[str, Any]:
     """The operator and the value of a condition. Raises InvalidRequest where the field does not take them."""
-    operator = item["operator"]
-    if not isinstance(operator, str) or _ALIASES.get(operator, operator) not in operators_of(field.type):
-        raise _refused(field, f"the operator must be {_listed(operators_of(field.type))}.")
+    operator, kind = item["operator"], _kind_of(field)
+    if not isinstance(operator, str) or _ALIASES.get(operator, operator) not in _operators(kind):
+        raise _refused(field, f"the operator must be {_listed(_operators(kind))}.")
     operator = _ALIASES.get(operator, operator)
     if operator in _EMPTY:
         if item.get("value") is not None:
             raise _refused(field, f'"{operator}" takes no value.')
         return operator, None
-    return operator, _KINDS.get(field.type, _TEXT).value(operator, item.get("value"), field, is_new=is_new)
+    return operator, kind.value(operator, item.get("value"), field, is_new=is_new)
 
 
 def _field(field_id: Any, table: Table) -> Field:
@@ -606,7 +623,7 @@ def _leaf_sql(item: Options, table: Table, arguments: _Arguments) -> str | None:
         operator, value = _checked_leaf(item, field, is_new=False)
     except InvalidRequest:
         return None  # the field's type is another one now
-    kind = _KINDS.get(field.type, _TEXT)
+    kind = _kind_of(field)
     if operator in _EMPTY:
         return kind.empty_sql(field) if operator == "isEmpty" else f"(NOT {kind.empty_sql(field)})"
     return kind.sql(operator, value, field, arguments)

@@ -127,7 +127,39 @@ CREATE TABLE {base}.base_syncs (
 );
 """
 
-_STEPS = (_STRUCTURE, _CONTENT)
+# A column of `base_computed` that is no field's waits for the next one of its type: a relation has 1,600 columns in its
+# whole life. `misses` counts changes that were too large for their own transaction. A column that is not to be read any
+# more makes plans out of date, and that at the very end of the transaction, which goes on by its own plan until then.
+_COMPUTED = """
+CREATE TABLE {base}.base_computed (
+    table_id text NOT NULL REFERENCES {base}.base_tables ON DELETE CASCADE,
+    name text NOT NULL,
+    pg_type text NOT NULL,
+    field_id text UNIQUE,
+    generation text NOT NULL,
+    definition jsonb NOT NULL,
+    shape jsonb NOT NULL,
+    is_ready bool NOT NULL DEFAULT false,
+    filled int8 NOT NULL DEFAULT 0,
+    misses int8 NOT NULL DEFAULT 0,
+    PRIMARY KEY (table_id, name)
+);
+CREATE FUNCTION {base}.base_computed_missed() RETURNS trigger LANGUAGE plpgsql AS $missed$
+BEGIN
+    IF OLD.is_ready THEN
+        UPDATE {base}.base_state SET version = version + 1;
+    END IF;
+    INSERT INTO schema.computed_work (base_id) VALUES (TG_TABLE_SCHEMA)
+        ON CONFLICT (base_id) DO UPDATE SET asked = computed_work.asked + 1;
+    RETURN NULL;
+END
+$missed$;
+CREATE CONSTRAINT TRIGGER base_computed_missed AFTER UPDATE ON {base}.base_computed
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.misses > OLD.misses)
+    EXECUTE FUNCTION {base}.base_computed_missed();
+"""
+
+_STEPS = (_STRUCTURE, _CONTENT, _COMPUTED)
 CURRENT = len(_STEPS)
 """The number of the newest layout."""
 

@@ -138,7 +138,9 @@ async def lock(
         is_own = other.table_id == table.table_id and bool(own)
         if not ids and not is_own:
             continue
-        mode = "NO KEY UPDATE" if is_own else "SHARE"
+        # Kept cells of linked records may be set by the links: who holds only a share of a record cannot set them.
+        is_set = is_own or any(item.stored is not None for item in other.fields)
+        mode = "NO KEY UPDATE" if is_set else "SHARE"
         statement = Statement(
             "lock_linked_records",
             f"SELECT r._id, r._n FROM {relation_of(base.base_id, other.table_id)} r WHERE r._id = ANY ($1::text[])"

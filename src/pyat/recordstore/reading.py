@@ -61,13 +61,19 @@ def _keys(sort: Sequence[SortKey]) -> list[_Key]:
     found = []
     for key in sort:
         kind, source = find(key.field.type), column(key.field)
-        expressions = list(zip(kind.sort_sql(key.field, source), kind.sort_pg_types(), strict=True))
+        expressions = list(zip(kind.sort_sql(key.field, source), kind.sort_pg_types(key.field), strict=True))
         is_indexed = key.by_index and viewindexes.has_index(key.field)
         prefix = viewindexes.prefix_sql(key.field, source) if is_indexed else None
         if prefix is not None:
             expressions.insert(0, (prefix, "text"))
         found += [_Key(sql, pg_type, key.is_descending, is_indexed) for sql, pg_type in expressions]
     return found
+
+
+def keys_json(sort: Sequence[SortKey]) -> str:
+    """SQL of a record's sort keys as a JSON list of texts, as `Cursor.keys` has them; `r` is the record's relation."""
+    keys = ", ".join(f"({key.sql})::text" for key in _keys(sort))
+    return f"to_json(ARRAY[{keys}]::text[])"
 
 
 def order_of(view: View, table: Table) -> list[SortKey]:
@@ -124,12 +130,14 @@ def page(
     view: View | None = None,
     text: TextFormat | None = None,
     counts_comments: bool = False,
+    matching: str | None = None,
 ) -> tuple[Statement, tuple[Any, ...]]:
     """SQL for one page, in order, and its arguments; the text is made once for a structure.
 
     `form` is another way to write a record than as a JSON object; `fields` and `by_id` are its own then. `view`
     restricts the list by its filter; its order is the caller's to ask for, see `order_of`. With `text` every cell is
-    the text that people read; with `counts_comments` each record has its `commentCount`.
+    the text that people read; with `counts_comments` each record has its `commentCount`. `matching` is one more
+    condition over the relation `r`, such as `computing.filter_sql` gives; such a plan is not kept.
 
     One row: `version` of the base's structure, `body` (bytes: the records as JSON, comma-separated, NULL when there is
     none), `row_count` (one more than `rows_max` when another page follows), and of the page's last record `last_id`,
@@ -149,15 +157,18 @@ def page(
         counts_comments,
     )
     cursor_arguments = () if cursor is None else cursor.arguments
-    plan: tuple[Statement, tuple[Any, ...]] | None = None if text is not None else table.plans.get(key)
+    is_kept = text is None and matching is None
+    plan: tuple[Statement, tuple[Any, ...]] | None = table.plans.get(key) if is_kept else None
     if plan is None:
         if form is None:
             comments_of = base_id if counts_comments else None
             form = Form(record_json(table, by_id=by_id, fields=fields, text=text, comments_of=comments_of))
         stored = None if view is None else view.filter
         condition, arguments = filters.condition_sql(stored, table, 1 + len(cursor_arguments))
+        if matching is not None:
+            condition = f"{condition} AND {matching}"
         plan = Statement("page", _page(base_id, table, form, _keys(sort), rows_max, blanks, condition)), arguments
-        if text is None:
+        if is_kept:
             table.plans[key] = plan
     return plan[0], (*cursor_arguments, *plan[1])
 

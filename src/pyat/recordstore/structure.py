@@ -7,9 +7,19 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import pydantic
 
 from pyat.foundation.ids import BaseId, FieldId, TableId, TenantId, ViewId, WorkspaceId
+
+if TYPE_CHECKING:
+    from pyat.recordstore.computing import Computed
+
+    ComputedHere: TypeAlias = Computed | None
+else:
+    # It stays in the process that made it; whoever is sent a structure makes it anew: see `computing.with_computed`.
+    ComputedHere = Annotated[Any, pydantic.Field(exclude=True)]
 
 Options = Mapping[str, Any]
 
@@ -46,8 +56,25 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Where the cells of a computed field lie: a column of the table's relation, and one that says which are errors.
+
+    Readers use it once `is_ready`; before that it is being filled, and the cells are computed when they are read.
+    """
+
+    name: str
+    generation: str
+    """Changes whenever the column becomes another field's, or the field's cells mean something else."""
+    definition: Options
+    """What the cells were made from: see `computing.definition_of`."""
+    shape: Options
+    """What is known of all values: `{"error": …, "finite": …, "filled": …}`."""
+    is_ready: bool
+
+
+@dataclass(frozen=True)
 class Field:
-    """A column of a table. Fields that were not read from a base lack `number`, `base_id` and `link`."""
+    """A column of a table. Fields that were not read from a base lack `number`, `base_id`, `link` and `computed`."""
 
     field_id: FieldId
     name: str
@@ -60,6 +87,10 @@ class Field:
     link: Link | None = field(default=None, compare=False)
     via: Link | None = field(default=None, compare=False)
     """The links that a count, rollup or lookup follows; None where their field is gone."""
+    computed: ComputedHere = field(default=None, compare=False, repr=False)
+    """Of a formula, rollup or lookup that was read from a base: what its cells are made of."""
+    stored: Stored | None = field(default=None, compare=False, repr=False)
+    """Of such a field: where its cells lie, where they are kept."""
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ def test_order(with_connection: Callable[[Work], None], field: Field, data: st.D
         order = ", ".join(f"{key} ASC NULLS FIRST" for key in keys)
         assert [row["_n"] for row in await connection.fetch(f"SELECT _n FROM cells r ORDER BY {order}, _n")] == expected
         # As a cursor does it: every key goes out as text, and compares equal when it comes back.
-        for key, pg_type in zip(keys, kind.sort_pg_types(), strict=True):
+        for key, pg_type in zip(keys, kind.sort_pg_types(field), strict=True):
             same = f"count(*) FILTER (WHERE {key} IS NOT DISTINCT FROM ({key})::text::{pg_type})"
             assert await connection.fetchval(f"SELECT {same} = count(*) FROM cells r")
 

@@ -91,7 +91,7 @@ class MultipleAttachments(FieldType):
         """The names of the files."""
         return (f"(SELECT string_agg(t.filename, ', ' ORDER BY x.place) {_rows(field, column)})",)
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """Text."""
         return ("text",)
 

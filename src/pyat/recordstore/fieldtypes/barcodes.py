@@ -58,6 +58,6 @@ class Barcode(FieldType):
         """The text, without regard to case first, then exactly."""
         return f"""lower({column} ->> 'text') COLLATE "C\"""", f"""({column} ->> 'text') COLLATE "C\""""
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """Both keys are text."""
         return "text", "text"

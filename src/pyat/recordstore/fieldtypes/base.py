@@ -156,7 +156,7 @@ class FieldType(ABC):
         """SQL of the sort keys, most significant first; each NULL when the cell is empty (then blanks sort first ascending)."""
         return (column,)
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """The PostgreSQL type of each of `sort_sql`'s keys, to compare with a cursor's."""
         return (self.pg_type,)
 

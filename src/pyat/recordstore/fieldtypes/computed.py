@@ -1,6 +1,5 @@
 """Types whose cells come from elsewhere: buttons, counts, lookups, rollups, formulas, and what other systems fill."""
 
-import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -94,23 +93,35 @@ class Count(Unstored):
         return f"(SELECT count(*) FROM {junction} l WHERE l.{link.own} = {relation}{point}_n)"
 
 
-class Uncomputed(Unstored):
-    """A type whose definition is kept and shown while its cells stay blank."""
+class MadeOfOthers(Unstored):
+    """A type whose cells are computed from other cells, by `recordstore.computing`, which in turn asks every type."""
 
     def json_sql(self, field: Field, column: str) -> str:
-        """Nothing."""
-        return "NULL::text"
+        """By the result type; `{"error": "#ERROR!"}` and `{"specialValue": "NaN"}` where it went wrong."""
+        from pyat.recordstore import computing
+
+        return computing.json_sql(field, column)
 
     def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
-        """Nothing."""
-        return "NULL::text"
+        """By the formats of the result type."""
+        from pyat.recordstore import computing
+
+        return computing.text_sql(field, column, text)
 
     def sort_sql(self, field: Field, column: str) -> tuple[str, ...]:
-        """All are alike."""
-        return ("NULL::text",)
+        """As the result type sorts."""
+        from pyat.recordstore import computing
+
+        return tuple(sql for sql, _ in computing.sort_keys(field, column))
+
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
+        """Of the result."""
+        from pyat.recordstore import computing
+
+        return tuple(pg_type for _, pg_type in computing.sort_keys(field, "r.x"))
 
 
-class Lookup(Uncomputed):
+class Lookup(MadeOfOthers):
     """The cells of a field in the linked records."""
 
     name: ClassVar[str] = "multipleLookupValues"
@@ -121,7 +132,7 @@ class Lookup(Uncomputed):
         return {**_route(found), "isValid": True, "result": None}
 
 
-class Rollup(Uncomputed):
+class Rollup(MadeOfOthers):
     """One value made from the cells of a field in the linked records, by a formula over `values`."""
 
     name: ClassVar[str] = "rollup"
@@ -138,14 +149,14 @@ class Rollup(Uncomputed):
         }
 
 
-class Formula(Uncomputed):
+class Formula(MadeOfOthers):
     """A value made from other cells of the record."""
 
     name: ClassVar[str] = "formula"
     can_be_primary: ClassVar[bool] = True
 
     def parse_options(self, options: Any, *, new_choice_id: Callable[[], str]) -> Options:
-        """`{"formula": "{Name} & 1"}`; whoever knows the table's fields puts ids for names: see `with_field_ids`."""
+        """`{"formula": "{Name} & 1"}`; whoever knows the table's fields puts ids for names: see `computing.proposed`."""
         found = members(options, "options", ("formula",))
         return {"formula": _formula(found), "isValid": True, "referencedFieldIds": [], "result": None}
 
@@ -185,7 +196,7 @@ class AiText(SystemType):
         """The value without regard to case."""
         return (f"""lower({column} ->> 'value') COLLATE "C\"""",)
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """A text."""
         return ("text",)
 
@@ -235,36 +246,3 @@ def _formula(found: dict[str, Any]) -> str:
     if not text.strip():
         raise BadOptions("options.formula", "is empty")
     return text
-
-
-_TOKEN = re.compile(
-    r""""(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|\{(?P<braced>(?:[^}\\]|\\.)*+)\}|(?P<bare>[^\W\d]\w*+)(?!\s*\()"""
-    r"""|(?P<open>["'{])""",
-    re.DOTALL,
-)
-
-
-def with_field_ids(formula: str, find: Callable[[str], str | None]) -> tuple[str, list[str]]:
-    """A formula with ids for the names of fields, in braces, and those ids in order.
-
-    `find` gives the id of a field by its id or name. Texts in quotes stay as they are, as do bare words that name no
-    field. Raises BadOptions for a name in braces that is no field's, and for a brace or quote that is not closed.
-    """
-    field_ids: dict[str, None] = {}
-
-    def replaced(token: re.Match[str]) -> str:
-        braced, bare = token["braced"], token["bare"]
-        name = bare if braced is None else re.sub(r"\\(.)", r"\1", braced)
-        if token["open"] is not None:
-            raise BadOptions("options.formula", f"does not close {token['open']} at character {token.start() + 1}")
-        if name is None:
-            return token[0]
-        field_id = find(name)
-        if field_id is None:
-            if braced is None:
-                return token[0]
-            raise BadOptions("options.formula", f"names no field of the table: {{{name[:100]}}}")
-        field_ids[field_id] = None
-        return f"{{{field_id}}}"
-
-    return _TOKEN.sub(replaced, formula), list(field_ids)

@@ -1,9 +1,11 @@
 """Links to records of a table: the cell is a list of record ids, the links themselves lie in a junction relation."""
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyat.foundation.ids import is_id
+from pyat.foundation.ids import BaseId, is_id
 from pyat.foundation.sql import quote
 from pyat.recordstore.errors import InvalidRecordId
 from pyat.recordstore.fieldtypes.base import BadOptions, BadValue, FieldType, NewChoices, StoredValue, is_blank
@@ -74,48 +76,72 @@ class MultipleRecordLinks(FieldType):
 
     def json_sql(self, field: Field, column: str) -> str:
         """The ids in the order of the cell."""
-        link = _link(field)
+        rows = _rows(field, column)
         return (
-            """(SELECT '[' || string_agg('"' || o._id || '"', ',' ORDER BY l."""
-            f"{link.place}, l.{link.other}) || ']' {_rows(field, link, column)})"
+            f"""(SELECT '[' || string_agg('"' || {rows.other}._id || '"', ',' ORDER BY {rows.order})"""
+            f" || ']' {rows.sql})"
         )
 
     def text_sql(self, field: Field, column: str, text: TextFormat) -> str:
         """The primary values of the linked records; one with a comma or a quotation mark stands in quotation marks."""
-        link = _link(field)
-        shown = self._primary_sql(link, text)
+        rows = _rows(field, column)
+        shown = self._primary_sql(_link(field), rows.other, text)
         item = f"""CASE WHEN {shown} ~ '[,"]' THEN '"' || replace({shown}, '"', '""') || '"' ELSE {shown} END"""
-        return (
-            f"(SELECT string_agg(coalesce({item}, ''), ', ' ORDER BY l.{link.place}, l.{link.other})"
-            f" {_rows(field, link, column)})"
-        )
+        return f"(SELECT string_agg(coalesce({item}, ''), ', ' ORDER BY {rows.order}) {rows.sql})"
 
     def sort_sql(self, field: Field, column: str) -> tuple[str, ...]:
         """The primary values of the linked records, as text."""
-        link = _link(field)
-        shown = self._primary_sql(link, TextFormat("UTC", "YYYY-MM-DD"))
-        order = f"ORDER BY l.{link.place}, l.{link.other}"
-        return (f"(SELECT string_agg(coalesce({shown}, ''), ', ' {order}) {_rows(field, link, column)})",)
+        rows = _rows(field, column)
+        shown = self._primary_sql(_link(field), rows.other, TextFormat("UTC", "YYYY-MM-DD"))
+        return (f"(SELECT string_agg(coalesce({shown}, ''), ', ' ORDER BY {rows.order}) {rows.sql})",)
 
-    def _primary_sql(self, link: Link, text: TextFormat) -> str:
+    def _primary_sql(self, link: Link, other: str, text: TextFormat) -> str:
         from pyat.recordstore.fieldtypes.registry import find  # it has an instance of this class
 
         if link.primary is None:
             return "NULL::text"
-        return find(link.primary.type).text_sql(link.primary, f"o.{quote(link.primary.field_id)}", text)
+        return find(link.primary.type).text_sql(link.primary, f"{other}.{quote(link.primary.field_id)}", text)
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """Text."""
         return ("text",)
 
 
-def _rows(field: Field, link: Link, column: str) -> str:
-    """The end of a subselect: the linked records `o` by their links `l`."""
-    relation, _, _ = column.rpartition(".")
-    return (
-        f"FROM {junction_of(field.base_id, link)} l JOIN {relation_of(field.base_id, link.linked_table_id)} o"
-        f" ON o._n = l.{link.other} WHERE l.{link.own} = {relation}._n"
+@dataclass(frozen=True, slots=True)
+class LinkedRows:
+    """The end of a subselect of the records that a record links to."""
+
+    other: str
+    """The name of the linked records' relation there."""
+    joined: str
+    where: str
+    order: str
+    """The order of the cell, for an ORDER BY."""
+
+    @property
+    def sql(self) -> str:
+        """All of the end."""
+        return f"{self.joined} {self.where}"
+
+
+def linked_rows(base_id: BaseId, link: Link, relation: str) -> LinkedRows:
+    """The records that a record of `relation` links to; subselects may nest, so each depth has names of its own."""
+    depth = int(relation[1:]) + 1 if _NESTED.fullmatch(relation) else 1
+    own, other = f"l{depth}", f"o{depth}"
+    return LinkedRows(
+        other,
+        f"FROM {junction_of(base_id, link)} {own} JOIN {relation_of(base_id, link.linked_table_id)} {other}"
+        f" ON {other}._n = {own}.{link.other}",
+        f"WHERE {own}.{link.own} = {relation}._n",
+        f"{own}.{link.place}, {own}.{link.other}",
     )
+
+
+_NESTED = re.compile(r"o[0-9]+")
+
+
+def _rows(field: Field, column: str) -> LinkedRows:
+    return linked_rows(field.base_id, _link(field), column.rpartition(".")[0])
 
 
 def _link(field: Field) -> Link:

@@ -104,7 +104,7 @@ class SingleCollaborator(UserType):
         """The name without regard to case."""
         return _order(_one(field, column, _NAME))
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """A name."""
         return ("text",)
 
@@ -143,7 +143,7 @@ class MultipleCollaborators(UserType):
         """The names in order, without regard to case."""
         return _order(_many(field, column, _NAME, ", "))
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """Names."""
         return ("text",)
 

@@ -188,7 +188,7 @@ class SingleSelect(SelectType):
         """The position of the choice."""
         return (f"({_positions_sql(field)} ->> {column})::int4",)
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """A position."""
         return ("int4",)
 
@@ -251,7 +251,7 @@ class MultipleSelects(SelectType):
         positions = f"ARRAY(SELECT ({_positions_sql(field)} ->> unnest({column}))::int4)"
         return (f"nullif(array_remove({positions}, NULL), '{{}}')",)
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """Positions."""
         return ("int4[]",)
 

@@ -47,7 +47,7 @@ class TextType(FieldType):
         # Bytes compare alike on every server, and fast; only which letters have a small form is the database's matter.
         return f'lower({column}) COLLATE "C"', f'{column} COLLATE "C"'
 
-    def sort_pg_types(self) -> tuple[str, ...]:
+    def sort_pg_types(self, field: Field) -> tuple[str, ...]:
         """Both keys are text."""
         return "text", "text"
 

@@ -438,6 +438,16 @@ class Syncs(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FormulaInput:
+    """A value that a formula needs of a record: `key` and `field_ids` are of its `pyat.formula.checking.Input`."""
+
+    key: str
+    field_ids: tuple[str, ...]
+    value: Any
+    """JSON that `pyat.formula.wire.unpacked` reads."""
+
+
 class Records(Attaching, ChangeLog, Comments, Exchange, Syncs, Protocol):
     """Records of native bases. Every call checks that the principal reaches the base.
 
@@ -447,7 +457,7 @@ class Records(Attaching, ChangeLog, Comments, Exchange, Syncs, Protocol):
 
     async def list_records(self, *, principal: Principal, base_id: BaseId, table: str, query: ListQuery) -> RecordPage:
         """One page. Raises UnknownFieldName, ViewNameNotFound, ViewIdNotFound, ViewOfOtherTable, InvalidOffset,
-        IteratorNotAvailable, InvalidFilter."""
+        IteratorNotAvailable, InvalidFilter, FilterTooSlow."""
         ...
 
     async def get_record(
@@ -462,6 +472,15 @@ class Records(Attaching, ChangeLog, Comments, Exchange, Syncs, Protocol):
         locale: str | None = None,
     ) -> bytes:
         """One record object, its cells as texts where `ListQuery` says so. Raises ModelNotFound, InvalidRequest."""
+        ...
+
+    async def formula_inputs(
+        self, *, principal: Principal, base_id: BaseId, table: str, record_id: RecordId, formula: str
+    ) -> tuple[FormulaInput, ...]:
+        """What a formula over the fields of a table needs of a record of that table, but for the time.
+
+        Raises ModelNotFound, InvalidFilter where the formula is none.
+        """
         ...
 
     async def create_records(

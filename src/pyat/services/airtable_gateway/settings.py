@@ -14,6 +14,12 @@ class RecordsSettings(Settings):
         le=86_400,
         description="How long an unused `offset` of list records stays valid; Airtable's clients page within minutes.",
     )
+    filter_time_s: float = Field(
+        default=20.0,
+        gt=0,
+        le=600,
+        description="How long one page of a list with `filterByFormula` may take, in seconds.",
+    )
     import_bytes_max: int = Field(
         default=1_073_741_824,
         ge=1,

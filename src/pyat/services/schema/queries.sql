@@ -124,3 +124,25 @@ LIMIT $2;
 -- Views that were not listed in the last $1 seconds. Index: used_at.
 DELETE FROM schema.view_uses
 WHERE used_at < now() - $1::float8 * interval '1 second';
+
+-- take_computed_work --
+-- A base whose computed cells have columns to fill, held for $1 seconds; no row where there is none that nobody holds.
+UPDATE schema.computed_work w
+SET leased_until = now() + make_interval(secs => $1)
+FROM (
+    SELECT base_id FROM schema.computed_work WHERE leased_until < now() ORDER BY leased_until, base_id LIMIT 1
+    FOR UPDATE SKIP LOCKED
+) f
+WHERE w.base_id = f.base_id
+RETURNING w.base_id, w.asked;
+
+-- hold_computed_work --
+-- Base $1 is held for $2 more seconds.
+UPDATE schema.computed_work
+SET leased_until = now() + make_interval(secs => $2)
+WHERE base_id = $1;
+
+-- end_computed_work --
+-- Base $1 has nothing to fill, unless somebody asked again since it was asked $2 times.
+DELETE FROM schema.computed_work
+WHERE base_id = $1 AND asked = $2;

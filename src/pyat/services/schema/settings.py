@@ -23,6 +23,12 @@ class SchemaSettings(Settings):
     view_index_idle_h: float = Field(
         default=168.0, gt=0, description="A view that nobody lists for so long loses its index."
     )
+    computed_interval_s: float = Field(
+        default=0.5,
+        gt=0,
+        le=60,
+        description="Time between two looks at which columns of computed cells are to be filled.",
+    )
     trash_days: int = Field(
         default=7,
         ge=1,

@@ -1,7 +1,9 @@
 """The SQL of the schema service: the registry of bases, and changes of structure through `recordstore.ddl`."""
 
 import asyncio
+import contextlib
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +17,20 @@ from pyat.foundation.db import RETRIABLE, Connection, Database, Row
 from pyat.foundation.errors import AppError, ServiceUnavailable
 from pyat.foundation.ids import BaseId, FieldId, RecordId, TenantId, ViewId, WorkspaceId, new_ids
 from pyat.foundation.sql import load_statements
-from pyat.recordstore import changelog, copying, ddl, layouts, refilling, retyping, trash, viewindexes, views, writing
+from pyat.recordstore import (
+    changelog,
+    copying,
+    ddl,
+    filling,
+    layouts,
+    maintaining,
+    refilling,
+    retyping,
+    trash,
+    viewindexes,
+    views,
+    writing,
+)
 from pyat.recordstore.changelog import Entry, Kind, Source
 from pyat.recordstore.columns import column_type
 from pyat.recordstore.ddl import StructureChanged
@@ -34,6 +49,9 @@ EXAMPLES_MAX = 20
 
 PURGED_MAX = 1_000
 """Deleted things that one round of purging takes on, of bases and in each base."""
+
+LEASE_S = 30.0
+"""How long whoever fills columns of a base may give no sign of life before another one goes on."""
 
 ATTEMPTS_MAX = 12
 PAUSE_S = 0.02
@@ -271,6 +289,7 @@ class SchemaStore:
                     change = AddTable(table)
                     await _apply(connection, base.base_id, change, actor=actor)
                     entries += await _entries(connection, base.base_id, change)
+                await _fit_computed(connection, base.base_id)
                 await changelog.append(connection, base.base_id, entries, actor=actor)
 
         await _retried(run)
@@ -317,10 +336,14 @@ class SchemaStore:
 
     @asynccontextmanager
     async def _logging(self, base_id: BaseId) -> AsyncIterator[Connection]:
-        """A transaction that writes to the change log; StructureChanged where it has to run again for that."""
+        """A transaction that changes structure, notes that in the change log, and fits what is kept of computed cells.
+
+        Raises StructureChanged where it has to run again for the log.
+        """
         try:
             async with self._database.transaction() as connection:
                 yield connection
+                await _fit_computed(connection, base_id)
         except changelog.NO_PARTITION as error:
             async with self._database.transaction() as connection:
                 await changelog.add_partition(connection, base_id, datetime.now(UTC))
@@ -656,8 +679,45 @@ class SchemaStore:
 
         return await self._refilled(refill, source, finish, field_id=field_id)
 
-    async def upgrade_layouts(self) -> int:
-        """Take every base to the newest layout, each in a transaction of its own; how many were changed."""
+    async def fill_computed(self) -> BaseId | None:
+        """Fill the columns of computed cells of one base that has some to fill; None where none has, or others do them all.
+
+        What is not done within `LEASE_S` after the last sign of life is for somebody else to finish.
+        """
+        row = await self._database.row(_STATEMENTS["take_computed_work"], LEASE_S)
+        if row is None:
+            return None
+        base_id, held_s = BaseId(row["base_id"]), time.monotonic()
+
+        async def load(connection: Connection) -> Base | None:
+            found = await _bases(connection, [base_id])
+            return found[0] if found else None
+
+        async def hold() -> None:
+            nonlocal held_s
+            if time.monotonic() - held_s > LEASE_S / 4:
+                held_s = time.monotonic()
+                await self._database.run(_STATEMENTS["hold_computed_work"], base_id, LEASE_S)
+
+        with contextlib.suppress(*GONE):
+            await filling.fill(self._database, base_id, load, hold)
+        await self._database.run(_STATEMENTS["end_computed_work"], base_id, row["asked"])
+        return base_id
+
+    async def check_computed(self, base_id: BaseId) -> filling.Checked | None:
+        """Compare all computed cells that are kept with what they are made from; None where there is no such base."""
+
+        async def load(connection: Connection) -> Base | None:
+            found = await _bases(connection, [base_id])
+            return found[0] if found else None
+
+        return await filling.check(self._database, base_id, load)
+
+    async def upgrade_layouts(self, *, fits_computed: bool = False) -> int:
+        """Take every base to the newest layout, each in a transaction of its own; how many were changed.
+
+        With `fits_computed` what is kept of computed cells is fitted to the functions of this version.
+        """
         changed, after = 0, ""
         while True:
             async with self._database.connection() as connection:
@@ -666,7 +726,10 @@ class SchemaStore:
                 after = row["base_id"]
                 try:
                     async with self._database.transaction() as connection:
-                        changed += await layouts.upgrade(connection, row["base_id"])
+                        is_changed = await layouts.upgrade(connection, row["base_id"])
+                        changed += is_changed
+                        if is_changed or fits_computed:
+                            await _fit_computed(connection, row["base_id"])
                 except GONE:
                     continue
             if not rows:
@@ -765,6 +828,13 @@ async def _bases(connection: Connection, base_ids: Sequence[BaseId]) -> list[Bas
             )
         )
     return found
+
+
+async def _fit_computed(connection: Connection, base_id: BaseId) -> None:
+    if not await maintaining.is_computing(connection, base_id):
+        return
+    for base in await _bases(connection, [base_id]):
+        await maintaining.refresh(connection, base)
 
 
 async def _planned(

@@ -1,4 +1,5 @@
-"""Timed work of schema: views of large tables get the indexes they want, and lose those that nobody needs; the trash is emptied."""
+"""Timed work of schema: views of large tables get the indexes they want, and lose those that nobody needs; columns of
+computed cells are filled; the trash is emptied."""
 
 import asyncio
 import contextlib
@@ -62,14 +63,28 @@ async def _purge(service: SchemaService, settings: SchemaSettings) -> None:
             _log.exception("timed_work_failed")
 
 
+async def _fill(service: SchemaService, settings: SchemaSettings) -> None:
+    while True:
+        filled = None
+        try:
+            filled = await service.fill_computed()
+        except (ServiceUnavailable, *RETRIABLE) as error:
+            # The work is still noted, and taken again when its lease is over.
+            _log.warning("timed_work_postponed", cause=type(error).__name__)
+        except Exception:
+            _log.exception("timed_work_failed")
+        if filled is None:
+            await asyncio.sleep(settings.computed_interval_s)
+
+
 @contextlib.asynccontextmanager
 async def background(service: SchemaService, settings: SchemaSettings, *, connections_max: int) -> AsyncIterator[None]:
     """All timed work while the block runs."""
-    task = asyncio.create_task(_purge(service, settings))
+    tasks = [asyncio.create_task(work(service, settings)) for work in (_purge, _fill)]
     try:
         async with timed_work(service, settings, connections_max=connections_max):
             yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -541,7 +541,7 @@ async def test_a_change_takes_a_fixed_number_of_statements(service: SchemaServic
     planned = ["find_bases", "load_base", "lock_timeout", "begin_structure_change"]
     with recording() as statements:
         await service.create_field(principal=principal(), base_id=base.base_id, table="Tasks", field=text_field("More"))
-    assert statements.names == [*planned, "add_column", "insert_fields", "show_field", "append_changes"]
+    assert statements.names == [*planned, "add_column", "insert_fields", "show_field", "append_changes", "is_computing"]
     with recording() as statements:
         await service.create_table(
             principal=principal(),
@@ -549,7 +549,7 @@ async def test_a_change_takes_a_fixed_number_of_statements(service: SchemaServic
             table=table_draft("Wide", *(text_field(f"F{number}") for number in range(50))),
         )
     created = ["create_relation", "insert_table", "insert_fields", "insert_view"]
-    assert statements.names == [*planned, *created, "table_number", "append_changes"]
+    assert statements.names == [*planned, *created, "table_number", "append_changes", "is_computing"]
     with recording() as statements, pytest.raises(FieldNameTaken):
         await service.create_field(principal=principal(), base_id=base.base_id, table="Tasks", field=text_field("Name"))
     assert statements.names == ["find_bases", "load_base"], "a refused request takes no lock"

@@ -88,4 +88,4 @@ def test_every_sort_key_has_a_type() -> None:
     system = [make_field(name) for name in ("autoNumber", "createdTime", "lastModifiedTime")]
     for field in [*WRITABLE, *system]:
         kind = find(field.type)
-        assert len(kind.sort_sql(field, 'r."x"')) == len(kind.sort_pg_types())
+        assert len(kind.sort_sql(field, 'r."x"')) == len(kind.sort_pg_types(field))

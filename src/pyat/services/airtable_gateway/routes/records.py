@@ -24,6 +24,7 @@ from pyat.recordstore.errors import (
     RECORDS_PER_WRITE_MAX,
     AmbiguousUpsert,
     ComputedValue,
+    FilterTooSlow,
     InvalidAttachmentObject,
     InvalidFilter,
     InvalidOffset,
@@ -164,6 +165,7 @@ _LIST_ERRORS = (
     InvalidOffset,
     IteratorNotAvailable,
     InvalidFilter,
+    FilterTooSlow,
     InvalidRequest,
 )
 _VALUE_ERRORS = (

@@ -10,7 +10,7 @@ from pyat.foundation.clock import monotonic_ms
 from pyat.foundation.errors import AppError, NotPermittedOrNotFound, ServiceUnavailable
 from pyat.foundation.identity import Principal
 from pyat.foundation.ids import BaseId, ViewId, is_id
-from pyat.recordstore import viewindexes
+from pyat.recordstore import computing, viewindexes
 from pyat.recordstore.ddl import StructureChanged
 from pyat.recordstore.errors import ViewIdNotFound, ViewNameNotFound, ViewOfOtherTable
 from pyat.recordstore.fieldtypes import NewChoices
@@ -53,11 +53,11 @@ class Bases:
         if not found:
             self._known.pop(base_id, None)
             return None
-        self._known[base_id] = found[0]
+        base = self._known[base_id] = computing.with_computed(found[0])
         self._known.move_to_end(base_id)
         while len(self._known) > self._bases_max:
             self._known.popitem(last=False)
-        return found[0]
+        return base
 
 
 class ViewUses:

@@ -85,6 +85,7 @@ class ExchangeCalls(Calls):
                 base,
                 its_table,
                 form=_form(its_table, fields, query, text),
+                by_id=query.by_id,
                 sort=() if view is None else reading.order_of(view, its_table),
                 view=view,
                 rows_max=_PAGE_ROWS[size],

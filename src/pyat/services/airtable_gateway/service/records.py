@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from pyat.formula import wire
 from pyat.foundation.cache import CacheUnavailable
 from pyat.foundation.db import Connection
 from pyat.foundation.errors import InvalidRequest, ModelNotFound, ServiceUnavailable
@@ -16,7 +17,6 @@ from pyat.foundation.ids import BaseId, RecordId, new_id, new_ids
 from pyat.recordstore import reading, writing
 from pyat.recordstore.errors import (
     AmbiguousUpsert,
-    InvalidFilter,
     InvalidOffset,
     IteratorNotAvailable,
     UnknownFieldName,
@@ -24,9 +24,11 @@ from pyat.recordstore.errors import (
 )
 from pyat.recordstore.fieldtypes import TextFormat, find
 from pyat.recordstore.structure import Base, Field, Table, View
-from pyat.services.airtable_gateway.contract import ListQuery, RecordChange, RecordPage, Upserted
+from pyat.services.airtable_gateway.contract import FormulaInput, ListQuery, RecordChange, RecordPage, Upserted
 from pyat.services.airtable_gateway.service.calls import Calls, table_of, view_of
-from pyat.services.airtable_gateway.store.records import create_records, update_records
+from pyat.services.airtable_gateway.service.filtering import Filter, filter_of, inputs_of
+from pyat.services.airtable_gateway.store.filtering import matching_page
+from pyat.services.airtable_gateway.store.records import Page, create_records, update_records
 
 MERGE_FIELDS_MAX = 3
 
@@ -55,8 +57,7 @@ class RecordCalls(Calls):
 
     async def _list(self, base: Base, table: Table, query: ListQuery) -> RecordPage:
         view = None if query.view is None else view_of(base, table, query.view)
-        if query.filter is not None:
-            raise InvalidFilter(reason="Formulas are not supported in this release.")
+        matching = None if query.filter is None else filter_of(table, query.filter)
         fields = None if query.fields is None else _fields(table, query.fields)
         sort = [reading.SortKey(_field(table, key.field), key.is_descending) for key in query.sort]
         if view is not None and not sort:
@@ -70,9 +71,10 @@ class RecordCalls(Calls):
         rows_max = query.page_size
         if query.records_max is not None:
             rows_max = min(rows_max, query.records_max - listed)
-        page = await self.store.page(
+        page = await self._page(
             base,
             table,
+            matching,
             fields=fields,
             by_id=query.by_id,
             sort=sort,
@@ -88,6 +90,16 @@ class RecordCalls(Calls):
         offset = f"{query.offset[:17] if query.offset else new_id('itr')}/{page.last_id}"
         await self._keep(offset, fingerprint, page.cursor, listed)
         return RecordPage(page.records, offset)
+
+    async def _page(self, base: Base, table: Table, matching: Filter | None, **wanted: Any) -> Page:
+        if matching is None:
+            return await self.store.page(base, table, **wanted)
+        time_s = self.settings.filter_time_s
+        if matching.condition is not None:
+            return await self.store.page(base, table, **wanted, matching=matching.condition, time_s=time_s)
+        return await matching_page(
+            self.store, base, table, **wanted, inputs=matching.inputs, test=matching.test, time_s=time_s
+        )
 
     async def _keep(self, offset: str, fingerprint: str, cursor: reading.Cursor, listed: int) -> None:
         state = orjson.dumps([fingerprint, cursor.keys, cursor.n, cursor.n_max, listed])
@@ -130,6 +142,22 @@ class RecordCalls(Calls):
             if body is None:
                 raise ModelNotFound(kind="Record")
             return body
+
+        return await self.planned(principal, base_id, work)
+
+    async def formula_inputs(
+        self, *, principal: Principal, base_id: BaseId, table: str, record_id: RecordId, formula: str
+    ) -> tuple[FormulaInput, ...]:
+        """See the contract."""
+
+        async def work(base: Base) -> tuple[FormulaInput, ...]:
+            its_table = table_of(base, table)
+            wanted = inputs_of(its_table, formula)
+            body = await self.store.json_of(base, its_table, record_id, wanted.sqls)
+            if body is None:
+                raise ModelNotFound(kind="Record")
+            pairs = zip(wanted.inputs, wanted.decoders, body, strict=True)
+            return tuple(FormulaInput(one.key, one.field_ids, wire.packed(decode(part))) for one, decode, part in pairs)
 
         return await self.planned(principal, base_id, work)
 

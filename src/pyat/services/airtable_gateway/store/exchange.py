@@ -8,7 +8,7 @@ from asyncpg import exceptions as pg
 from pyat.foundation.db import Database
 from pyat.foundation.ids import RecordId
 from pyat.foundation.sql import Statement, quote
-from pyat.recordstore import aggregates, filters, reading
+from pyat.recordstore import aggregates, computing, filters, reading
 from pyat.recordstore.columns import record_json
 from pyat.recordstore.ddl import StructureChanged, relation
 from pyat.recordstore.exporting import Form
@@ -76,8 +76,9 @@ class ExchangeStore:
         rows_max: int,
         cursor: reading.Cursor | None,
         view: View | None = None,
+        by_id: bool = False,
     ) -> Rows:
-        """One page of an export; one statement."""
+        """One page of an export; one statement. In JSON, cells that Python computes are filled in, by name unless `by_id`."""
         statement, arguments = reading.page(
             base.base_id,
             table,
@@ -96,7 +97,7 @@ class ExchangeStore:
         assert row is not None, "an aggregate has one row"
         if row["version"] != base.version:
             raise StructureChanged
-        body: bytes = row["body"] or b""
+        body = computing.filled(row["body"] or b"", table, by_id=by_id)
         if row["row_count"] <= rows_max:
             return Rows(body, row["row_count"], None)
         following = reading.Cursor(
@@ -119,4 +120,6 @@ class ExchangeStore:
         assert row is not None, "an outer join has one row"
         if row["version"] != base.version:
             raise StructureChanged
-        return None if row["body"] is None else TaggedRecord(row["body"], row["tag"])
+        if row["body"] is None:
+            return None
+        return TaggedRecord(computing.filled(row["body"], table, by_id=by_id), row["tag"])

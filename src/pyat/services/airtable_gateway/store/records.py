@@ -14,11 +14,11 @@ from pyat.foundation.db import RETRIABLE, Connection, Database
 from pyat.foundation.errors import InvalidRequest, ServiceUnavailable
 from pyat.foundation.ids import BaseId, RecordId, new_id, new_ids
 from pyat.foundation.sql import Statement, quote
-from pyat.recordstore import attachments, changelog, ddl, links, reading, writing
+from pyat.recordstore import attachments, changelog, computing, ddl, links, maintaining, reading, writing
 from pyat.recordstore.changelog import NO_PARTITION, Source, add_partition
 from pyat.recordstore.columns import column_type
 from pyat.recordstore.ddl import StructureChanged
-from pyat.recordstore.errors import InvalidAttachmentObject, InvalidValue, RowDoesNotExist
+from pyat.recordstore.errors import FilterTooSlow, InvalidAttachmentObject, InvalidValue, RowDoesNotExist
 from pyat.recordstore.fieldtypes import BadValue, NewChoices, TextFormat, find, with_new_choices
 from pyat.recordstore.structure import Base, Field, Table, View
 from pyat.services.airtable_gateway.contract import Upserted
@@ -132,10 +132,13 @@ class RowsStore:
         view: View | None = None,
         text: TextFormat | None = None,
         counts_comments: bool = False,
+        matching: str | None = None,
+        time_s: float | None = None,
     ) -> Page:
         """One page; one statement. `view` restricts the list by its filter; with `text` cells are what people read.
 
-        Raises InvalidRequest for a time zone that PostgreSQL does not know.
+        `matching` is one more condition, for which there is `time_s`. Raises InvalidRequest for a time zone that
+        PostgreSQL does not know, FilterTooSlow.
         """
         statement, arguments = reading.page(
             base.base_id,
@@ -148,12 +151,18 @@ class RowsStore:
             view=view,
             text=text,
             counts_comments=counts_comments,
+            matching=matching,
         )
-        async with structure_watched(), _zones_watched():
-            row = await self.database.row(statement, *arguments)
+        async with structure_watched(), _zones_watched(), self.database.connection() as connection:
+            try:
+                row = await connection.row(statement, *arguments, timeout_s=time_s)
+            except TimeoutError as error:
+                if time_s is None:
+                    raise
+                raise FilterTooSlow(time_s=time_s) from error
         assert row is not None, "an aggregate has one row"
         _check(row["version"], base)
-        body: bytes = row["body"] or b""
+        body = computing.filled(row["body"] or b"", table, by_id=by_id, as_text=text is not None)
         if row["row_count"] <= rows_max:
             return Page(body, row["row_count"], None, None)
         following = reading.Cursor(
@@ -191,7 +200,23 @@ class RowsStore:
             row = await self.database.row(statement, record_id)
         assert row is not None, "a SELECT without FROM has one row"
         _check(row["version"], base)
-        found: bytes | None = row["body"]
+        if row["body"] is None:
+            return None
+        return computing.filled(row["body"], table, by_id=by_id, as_text=text is not None)
+
+    async def json_of(self, base: Base, table: Table, record_id: RecordId, parts: Sequence[str]) -> list[Any] | None:
+        """What SQL of JSON texts over the relation `r` gives for a record; None where there is no such record."""
+        joined = " || ',' || ".join(parts) or "''"
+        statement = Statement(
+            "json_of_record",
+            f"SELECT (SELECT version FROM {quote(base.base_id)}.base_state) AS version,"
+            f" (SELECT '[' || {joined} || ']' FROM {ddl.relation(base.base_id, table.table_id)} r WHERE r._id = $1) AS body",
+        )
+        async with structure_watched():
+            row = await self.database.row(statement, record_id)
+        assert row is not None, "a SELECT without FROM has one row"
+        _check(row["version"], base)
+        found: list[Any] | None = None if row["body"] is None else orjson.loads(row["body"])
         return found
 
     async def create(
@@ -269,8 +294,7 @@ class RowsStore:
                 connection, base, table, changes, is_replacing, user_id, by_id=by_id, source=source
             )
             if is_repeating:
-                statement = reading.records_statement(base.base_id, table, by_id=by_id)
-                body = await connection.value(statement, list(answer_ids))
+                body = await read_records(connection, base, table, answer_ids, by_id=by_id)
             return body
 
         return await self.write(base, table, new_choices, change, in_transaction=is_several)
@@ -330,10 +354,7 @@ class RowsStore:
         async def run(connection: Connection, base: Base, table: Table) -> Upserted:
             await connection.run(writing.UPSERT_LOCK, table.table_id)
             result = await merge(connection, base, table)
-            body = await connection.value(
-                reading.records_statement(base.base_id, table, by_id=by_id), list(record_ids(result))
-            )
-            return answer(result, body or b"")
+            return answer(result, await read_records(connection, base, table, record_ids(result), by_id=by_id))
 
         return await self.write(base, table, new_choices, run, in_transaction=True)
 
@@ -401,6 +422,12 @@ async def _with_choices(
         grown = replace(field, options=with_new_choices(field, choices))
         await ddl.update_field(connection, base.base_id, grown)
         fields.append(grown)
+    if any(field.computed is not None for field in table.fields):
+        # Formulas know the choices of what they read.
+        _, tables = await ddl.load(connection, base.base_id)
+        known = replace(base, version=version, tables=tables)
+        await maintaining.refresh(connection, known)
+        return known, known.tables_by_id[table.table_id]
     return replace(base, version=version), replace(table, fields=tuple(fields))
 
 
@@ -490,8 +517,7 @@ async def create_records(
     if cells is None:
         if notes is not None:
             await notes.add(table, record_ids, rows)
-        body: bytes = row["body"]
-        return body
+        return computing.filled(row["body"], table, by_id=by_id)
     change = links.CellsChange()
     own_ids = dict(zip(row["numbers"], record_ids, strict=True))
     await _put_links(connection, base, cells, list(own_ids), own_ids, linked, change, are_new=True)
@@ -499,8 +525,7 @@ async def create_records(
     texts = [writing.created_cells(columns, stored)[1:-1] for stored in rows]
     entries = _entries(changelog.Kind.RECORD_CREATED, table, own_ids, texts, change)
     await changelog.append_texts(connection, base.base_id, entries, actor=user_id, source=source, is_deferred=True)
-    found: bytes = await connection.value(reading.records_statement(base.base_id, table, by_id=by_id), list(record_ids))
-    return found
+    return await read_records(connection, base, table, record_ids, by_id=by_id)
 
 
 async def update_records(
@@ -562,9 +587,19 @@ async def update_records(
     if is_linking:
         entries = _entries(changelog.Kind.RECORD_UPDATED, table, own_ids, row["cells"], change)
         await changelog.append_texts(connection, base.base_id, entries, actor=user_id, source=source, is_deferred=True)
-        # A statement does not see the links that others of its transaction have made meanwhile; the next one does.
-        body = await connection.value(reading.records_statement(base.base_id, table, by_id=by_id), record_ids)
-    return body
+    # A statement does not see what it changes in other records, nor the links that others of its transaction have made
+    # meanwhile; the next one does.
+    if is_linking or computing.reads_itself(table):
+        return await read_records(connection, base, table, record_ids, by_id=by_id)
+    return computing.filled(body, table, by_id=by_id)
+
+
+async def read_records(
+    connection: Connection, base: Base, table: Table, record_ids: Sequence[RecordId], *, by_id: bool
+) -> bytes:
+    """Records in the order of their ids, which may repeat, as comma-separated JSON."""
+    found = await connection.value(reading.records_statement(base.base_id, table, by_id=by_id), list(record_ids))
+    return computing.filled(found or b"", table, by_id=by_id)
 
 
 async def delete_records(

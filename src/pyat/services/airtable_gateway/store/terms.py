@@ -103,8 +103,9 @@ class Unchanged:
 
 
 def tag_sql(table: Table) -> str:
-    """SQL of a record's tag: a digest of what a client sees of it."""
-    return f"encode(substr(sha256(convert_to({record_json(table, by_id=False)}, 'UTF8')), 1, 16), 'hex')"
+    """SQL of a record's tag: a digest of what a client sees of it, but for what is computed from other records or the time."""
+    fields = [field for field in table.fields if field.computed is None]
+    return f"encode(substr(sha256(convert_to({record_json(table, by_id=False, fields=fields)}, 'UTF8')), 1, 16), 'hex')"
 
 
 @dataclass(frozen=True, slots=True)

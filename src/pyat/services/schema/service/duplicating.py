@@ -1,14 +1,16 @@
 """A table like another one: new ids for all of it, and everything that names something of the table names its copy."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pyat.formula import translating
+from pyat.formula.errors import BadSyntax
 from pyat.foundation.identity import Principal
-from pyat.foundation.ids import BaseId, FieldId, TableId, ViewId, is_id, new_id
+from pyat.foundation.ids import BaseId, FieldId, TableId, ViewId, new_id
 from pyat.recordstore import filters
 from pyat.recordstore.errors import LimitReached
-from pyat.recordstore.fieldtypes import with_field_ids
 from pyat.recordstore.naming import free_name
 from pyat.recordstore.structure import Base, Field, Table, View
 from pyat.services.schema.contract import LINKS_COPIED_MAX, NAME_LENGTH_MAX, RECORDS_COPIED_MAX, TABLES_PER_BASE_MAX
@@ -70,9 +72,9 @@ def _copy(original: Table, name: str, base: Base) -> Table:
 def _field(field: Field, ids: Mapping[str, str], base: Base) -> Field:
     options = dict(_mapped(field.options, ids))
     if field.type == "formula":
-        options["formula"], _ = with_field_ids(
-            field.options["formula"], lambda word: ids.get(word, word if is_id("fld", word) else None)
-        )
+        # A formula that cannot be read is invalid in the copy too.
+        with contextlib.suppress(BadSyntax):
+            options["formula"] = translating.to_ids(field.options["formula"], ids.get)
     if field.type == LINK_TYPE:
         options.pop("inverseLinkFieldId", None)
         linked = base.tables_by_id.get(field.options["linkedTableId"])

@@ -1,10 +1,11 @@
 """What the options of a new field say about other fields: all of it has to be there."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
+from pyat.formula.errors import FormulaProblem
+from pyat.recordstore import computing
 from pyat.recordstore.errors import InvalidFieldOptions
-from pyat.recordstore.fieldtypes import REGISTRY, BadOptions, with_field_ids
+from pyat.recordstore.fieldtypes import REGISTRY, BadOptions
 from pyat.recordstore.structure import Field, Table
 
 
@@ -19,13 +20,14 @@ def settled(table: str, field: Field, known: Mapping[str, Field], tables: Collec
         elif field.type == "aiText":
             for field_id in field.options["referencedFieldIds"]:
                 _check(field_id in known, "prompt", f"names no field of the table: {field_id}")
-        elif field.type == "formula":
-            return _with_ids(field, known)
         elif "recordLinkFieldId" in field.options:
             _check_way(field, known, tables)
+        return computing.proposed(field, known, tables) if field.type in computing.COMPUTED else field
     except BadOptions as error:
         raise InvalidFieldOptions(table=table, field=field.name, reason=error.reason(field.name)) from None
-    return field
+    except FormulaProblem as problem:
+        reason = f"{field.name}.options.formula is invalid: {problem.message}"
+        raise InvalidFieldOptions(table=table, field=field.name, reason=reason) from None
 
 
 def _check(is_good: bool, key: str, problem: str) -> None:
@@ -53,11 +55,3 @@ def _check_way(field: Field, known: Mapping[str, Field], tables: Collection[Tabl
             "fieldIdInLinkedTable",
             "is not the id of a field of the linked table",
         )
-
-
-def _with_ids(field: Field, known: Mapping[str, Field]) -> Field:
-    ids_by_name = {other.name: field_id for field_id, other in known.items()}
-    formula, field_ids = with_field_ids(
-        field.options["formula"], lambda name: name if name in known else ids_by_name.get(name)
-    )
-    return replace(field, options={**field.options, "formula": formula, "referencedFieldIds": field_ids})

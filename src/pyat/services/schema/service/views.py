@@ -98,6 +98,10 @@ class ViewCalls:
         """See the contract."""
         await self._store.note_view_use(view_id)
 
+    async def fill_computed(self) -> BaseId | None:
+        """As the store's: work for whoever has time."""
+        return await self._store.fill_computed()
+
     async def refresh_view_indexes(self, *, rows_min: int, idle_s: float) -> tuple[list[str], list[str]]:
         """The names of the indexes that were built and dropped, see the store; for the service's own timed work."""
         return await self._store.refresh_view_indexes(rows_min=rows_min, idle_s=idle_s)

@@ -1,0 +1,569 @@
+"""Computed cells that are kept: columns that triggers hold right in the transaction of every write, whoever writes.
+
+A formula's column is set by its record's own write, before the row is stored. What depends on other records (rollups,
+lookups, formulas over links) is set when those records or the links change: by one statement for all records that show
+them, which then fires the same triggers there, along the fields' dependencies, until nothing changes any more. The
+records are locked before their new values are read, so that two writers never each miss what the other one changed.
+
+A change that reaches more than `AFFECTED_MAX` records of a table is left to whoever fills columns: from that commit on the
+cells are computed when they are read, until the columns are right again. See `filling`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import orjson
+
+from pyat.formula import sql
+from pyat.formula.types import Kind
+from pyat.foundation.db import Connection
+from pyat.foundation.ids import BaseId
+from pyat.foundation.sql import Statement, literal, quote
+from pyat.recordstore import computing, ddl
+from pyat.recordstore.columns import column_type
+from pyat.recordstore.computing import COMPUTED, error_column
+from pyat.recordstore.structure import Base, Field, Link
+
+AFFECTED_MAX: Final = 5_000
+"""Records of one table that a write recomputes itself."""
+
+_PREFIX: Final = "cmp"
+_KINDS: Final = frozenset({Kind.NUMBER, Kind.TEXT, Kind.DATE})
+_NOTHING: Final = "BEGIN RETURN {}; END"
+
+
+# What is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A field whose cells are kept, or could be: SQL of its value over the relation `r`, and of whether it is an error."""
+
+    field: Field
+    value: str
+    error: str
+    pg_type: str
+    shape: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cells of a table that change with the links of one junction, or with what is at their other ends."""
+
+    table_id: str
+    way: Link
+    cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the function that sets them."""
+        return f"{_PREFIX}_group_{self.way.own}_{self.way.junction}"
+
+
+@dataclass(slots=True)
+class Kept:
+    """The computed cells of a base that have columns, filled or not."""
+
+    base: Base
+    """Whose computed fields read those columns."""
+    cells: dict[str, list[Cell]] = field(default_factory=dict)
+    """By table id, each after those of its table that it depends on."""
+    candidates: dict[str, list[Cell]] = field(default_factory=dict)
+    """Cells that could have a column now: all that they depend on have one, and those are filled."""
+
+    def groups(self) -> list[Group]:
+        """All of them."""
+        found: dict[tuple[str, str, str], tuple[Link, list[Cell]]] = {}
+        for table_id, cells in self.cells.items():
+            for cell in cells:
+                for way in ways_of(cell.field):
+                    found.setdefault((table_id, way.junction, way.own), (way, []))[1].append(cell)
+        return [Group(table_id, way, tuple(cells)) for (table_id, _, _), (way, cells) in found.items()]
+
+
+def kept(base: Base) -> Kept:
+    """What is kept of a base, and what could be."""
+    made = Kept(computing.with_computed(base, is_fresh=True, uses_unready=True))
+    for table in made.base.tables:
+        fields = [one for one in table.fields if one.computed is not None]
+        cells = {one.field_id: cell for one in fields if (cell := _cell(one)) is not None}
+        own = [cell.field for cell in cells.values() if _is_kept(cell.field)]
+        made.cells[table.table_id] = [cells[one.field_id] for one in _in_order(own)]
+        made.candidates[table.table_id] = [
+            cell for cell in cells.values() if not _is_kept(cell.field) and _is_fillable(cell.field, made.base)
+        ]
+    return made
+
+
+def _is_kept(one: Field) -> bool:
+    return one.computed is not None and one.computed.stored is not None
+
+
+def _cell(one: Field) -> Cell | None:
+    computed = one.computed
+    if computed is None or computing.definition_of(one) is None or computed.type.kind not in _KINDS:
+        return None
+    made = computed.expression("r")
+    if made is None or made.branches or len(made.value) + len(made.error or "") > sql.LENGTH_MAX:
+        return None
+    value = made.value if made.error is None else f"CASE WHEN {made.error} THEN NULL ELSE {made.value} END"
+    shape = {"error": made.error is not None, "finite": made.is_finite, "filled": made.is_filled and made.error is None}
+    # A condition that is NULL is no error.
+    error = "NULL::bool" if made.error is None else f"({made.error}) OR NULL"
+    return Cell(one, value, error, sql.pg_type(computed.type), shape)
+
+
+def inputs_of(one: Field) -> list[Field]:
+    """The computed fields that a kept one reads, of its own table or, through links, of another one."""
+    computed = one.computed
+    assert computed is not None and computed.table is not None, "kept cells are computed"
+    if computed.source is not None:
+        found = [computed.source]
+    else:
+        direct = [computed.table.fields[field_id] for field_id in computed.field_ids]
+        found = [other.link.primary if other.link and other.link.primary else other for other in direct]
+    return [other for other in found if other.computed is not None]
+
+
+def _is_fillable(one: Field, base: Base) -> bool:
+    return all(
+        other.computed is not None and other.computed.stored is not None and other.computed.stored.is_ready
+        for other in inputs_of(one)
+    )
+
+
+def _in_order(fields: Iterable[Field]) -> list[Field]:
+    """Fields of a table, each after those it depends on."""
+    left = {one.field_id: one for one in fields}
+    found: list[Field] = []
+    while left:
+        ready = [one for one in left.values() if not any(other.field_id in left for other in _own_inputs(one))]
+        assert ready, "fields that depend on each other are invalid"
+        found += ready
+        for one in ready:
+            del left[one.field_id]
+    return found
+
+
+def _own_inputs(one: Field) -> list[Field]:
+    """The computed fields of its own table that a formula reads."""
+    computed = one.computed
+    assert computed is not None and computed.table is not None, "kept cells are computed"
+    if computed.way is not None:
+        return []
+    found = (computed.table.fields[field_id] for field_id in computed.field_ids)
+    return [other for other in found if other.computed is not None]
+
+
+def ways_of(one: Field) -> list[Link]:
+    """The links that the cells depend on directly."""
+    computed = one.computed
+    assert computed is not None and computed.table is not None, "kept cells are computed"
+    if computed.way is not None:
+        return [computed.way]
+    found: dict[tuple[str, str], Link] = {}
+    for field_id in computed.field_ids:
+        other = computed.table.fields[field_id]
+        way = other.link or (other.via if other.type == "count" else None)
+        if way is not None:
+            found.setdefault((way.junction, way.own), way)
+    return list(found.values())
+
+
+def _seen_through(cell: Cell, way: Link) -> list[Field]:
+    """The fields of the linked table that a cell depends on by some links."""
+    computed = cell.field.computed
+    assert computed is not None and computed.table is not None, "kept cells are computed"
+    if computed.source is not None:
+        return [computed.source]
+    others = (computed.table.fields[field_id] for field_id in computed.field_ids)
+    return [
+        other.link.primary
+        for other in others
+        if other.link is not None
+        and other.link.primary is not None
+        and (other.link.junction, other.link.own) == (way.junction, way.own)
+    ]
+
+
+def _columns_of(one: Field) -> list[str]:
+    """The columns whose change is a change of a field's cells."""
+    if one.computed is not None:
+        stored = one.computed.stored
+        assert stored is not None, "what kept cells depend on is kept"
+        return [stored.name, error_column(stored.name)]
+    if column_type(one) is not None:
+        return [one.field_id]
+    return ["_modified"] if one.type == "lastModifiedTime" else []
+
+
+def dependents(field_ids: Iterable[str], made: Kept) -> list[str]:
+    """Kept fields that depend on some, directly or not, and those themselves."""
+    found = dict.fromkeys(field_ids)
+    every = [cell.field for cells in made.cells.values() for cell in cells]
+    grew = True
+    while grew:
+        more = [
+            one.field_id
+            for one in every
+            if one.field_id not in found and any(other.field_id in found for other in inputs_of(one))
+        ]
+        found |= dict.fromkeys(more)
+        grew = bool(more)
+    return list(found)
+
+
+# Functions
+
+
+def functions(made: Kept) -> dict[str, str]:
+    """The bodies of the trigger functions (PL/pgSQL) and of those they call, by name."""
+    base_id = made.base.base_id
+    found: dict[str, str] = {}
+    groups = made.groups()
+    for table in made.base.tables:
+        cells = made.cells[table.table_id]
+        if cells:
+            found[_own_name(table.table_id)] = _own_body(cells)
+        watched = [group for group in groups if group.way.linked_table_id == table.table_id]
+        body = _changed_body(base_id, watched)
+        if body is not None:
+            found[_changed_name(table.table_id)] = body
+    for group in groups:
+        found[group.name] = _group_body(made, group)
+    junctions: dict[str, list[Group]] = {}
+    for group in groups:
+        junctions.setdefault(group.way.junction, []).append(group)
+    for junction, its_groups in junctions.items():
+        found[_links_name(junction)] = _links_body(base_id, its_groups)
+    return found
+
+
+def _own_name(table_id: str) -> str:
+    return f"{_PREFIX}_own_{table_id}"
+
+
+def _changed_name(table_id: str) -> str:
+    return f"{_PREFIX}_changed_{table_id}"
+
+
+def _links_name(junction: str) -> str:
+    return f"{_PREFIX}_links_{junction}"
+
+
+def _own_body(cells: Sequence[Cell]) -> str:
+    """Before a row is stored: its formulas, and in a new one also what comes over links, of which it has none yet."""
+    by_links = {cell.field.field_id for cell in cells if cell.field.computed and cell.field.computed.way is not None}
+    steps = []
+    for level in _levels(cells):
+        new = [cell for cell in level if cell.field.field_id in by_links]
+        if new:
+            steps.append(f"IF TG_OP = 'INSERT' THEN {_assigned(new)} END IF;")
+        every = [cell for cell in level if cell.field.field_id not in by_links]
+        if every:
+            steps.append(_assigned(every))
+    return f"BEGIN {' '.join(steps)} RETURN NEW; END"
+
+
+def _levels(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that do not depend on each other, together."""
+    depth: dict[str, int] = {}
+    found: list[list[Cell]] = []
+    for cell in cells:
+        own = [depth[other.field_id] + 1 for other in _own_inputs(cell.field) if other.field_id in depth]
+        level = depth[cell.field.field_id] = max(own, default=0)
+        if level == len(found):
+            found.append([])
+        found[level].append(cell)
+    return found
+
+
+def _assigned(cells: Sequence[Cell]) -> str:
+    sources, targets = [], []
+    for cell in cells:
+        name = _stored_name(cell)
+        sources.append(cell.value)
+        targets.append(f"NEW.{quote(name)}")
+        if cell.shape["error"]:
+            sources.append(cell.error)
+            targets.append(f"NEW.{quote(error_column(name))}")
+    return f"SELECT {', '.join(sources)} INTO {', '.join(targets)} FROM (SELECT NEW.*) r;"
+
+
+def _stored_name(cell: Cell) -> str:
+    computed = cell.field.computed
+    assert computed is not None and computed.stored is not None, "only kept cells are set"
+    return computed.stored.name
+
+
+def _changed_body(base_id: BaseId, groups: Sequence[Group]) -> str | None:
+    """After records changed: whoever shows them over links."""
+    steps = []
+    for group in groups:
+        seen = [other for cell in group.cells for other in _seen_through(cell, group.way)]
+        columns = list(dict.fromkeys(name for other in seen for name in _columns_of(other)))
+        if not columns:
+            continue
+        new, old = (", ".join(f"{alias}.{quote(name)}" for name in columns) for alias in "no")
+        steps.append(
+            f"SELECT array_agg(n._n) INTO changed FROM new_rows n JOIN old_rows o ON o._n = n._n"
+            f" WHERE ROW({new}) IS DISTINCT FROM ROW({old});"
+            " IF changed IS NOT NULL THEN"
+            f" SELECT array_agg(l.n) INTO affected FROM (SELECT DISTINCT l.{group.way.own} AS n"
+            f" FROM {quote(base_id, group.way.junction)} l WHERE l.{group.way.other} = ANY (changed)"
+            f" LIMIT {AFFECTED_MAX + 1}) l;"
+            f" PERFORM {quote(base_id, group.name)}(affected); END IF;"
+        )
+    if not steps:
+        return None
+    return f"DECLARE changed int8[]; affected int8[]; BEGIN {' '.join(steps)} RETURN NULL; END"
+
+
+def _links_body(base_id: BaseId, groups: Sequence[Group]) -> str:
+    """After links came, went or changed places: the records on the sides that show something over them."""
+    steps = []
+    for group in groups:
+        own = group.way.own
+        parts = {
+            "INSERT": f"SELECT {own} AS n FROM new_rows",
+            "DELETE": f"SELECT {own} AS n FROM old_rows",
+            "UPDATE": f"SELECT {own} AS n FROM new_rows UNION SELECT {own} FROM old_rows",
+        }
+        chosen = " ELSE".join(
+            f"IF TG_OP = '{operation}' THEN SELECT array_agg(l.n) INTO affected"
+            f" FROM (SELECT DISTINCT q.n FROM ({part}) q LIMIT {AFFECTED_MAX + 1}) l;"
+            for operation, part in parts.items()
+        )
+        steps.append(f"{chosen} END IF; PERFORM {quote(base_id, group.name)}(affected);".replace("ELSEIF", "ELSIF"))
+    return f"DECLARE affected int8[]; BEGIN {' '.join(steps)} RETURN NULL; END"
+
+
+def _group_body(made: Kept, group: Group) -> str:
+    """Set the cells of a group in some records, or note that they are too many."""
+    base_id = made.base.base_id
+    missed = dependents([cell.field.field_id for cell in group.cells], made)
+    return (
+        "BEGIN IF affected IS NULL THEN RETURN; END IF;"
+        f" IF cardinality(affected) > {AFFECTED_MAX} THEN {miss_sql(base_id, missed)}; RETURN; END IF;"
+        # What is read after the lock has all that others wrote who had it before.
+        f" PERFORM FROM {quote(base_id, group.table_id)} r WHERE r._n = ANY (affected) ORDER BY r._n FOR NO KEY UPDATE;"
+        f" {set_sql(base_id, group.table_id, group.cells, 'affected')}; END"
+    )
+
+
+def miss_sql(base_id: BaseId, field_ids: Sequence[str]) -> str:
+    """A statement after which columns are not read before they were filled again."""
+    names = ", ".join(literal(field_id) for field_id in field_ids)
+    return (
+        f"UPDATE {quote(base_id)}.base_computed SET is_ready = false, filled = 0, misses = misses + 1"
+        f" WHERE field_id IN ({names})"
+    )
+
+
+def set_sql(base_id: BaseId, table_id: str, cells: Sequence[Cell], numbers: str) -> str:
+    """A statement that sets cells of the records with some creation numbers (SQL of an int8[]), where they differ."""
+    relation = quote(base_id, table_id)
+    values, sets, own, new = [], [], [], []
+    for number, cell in enumerate(cells):
+        name = _stored_name(cell)
+        values.append(f"{cell.value} AS v{number}")
+        pairs = [(name, f"v{number}")]
+        if cell.shape["error"]:
+            values.append(f"{cell.error} AS e{number}")
+            pairs.append((error_column(name), f"e{number}"))
+        for column, value in pairs:
+            sets.append(f"{quote(column)} = x.{value}")
+            own.append(f"r.{quote(column)}")
+            new.append(f"x.{value}")
+    return (
+        f"UPDATE {relation} r SET {', '.join(sets)} FROM"
+        f" (SELECT r._n, {', '.join(values)} FROM {relation} r WHERE r._n = ANY ({numbers}) OFFSET 0) x"
+        f" WHERE x._n = r._n AND ROW({', '.join(own)}) IS DISTINCT FROM ROW({', '.join(new)})"
+    )
+
+
+# In PostgreSQL
+
+
+_FUNCTIONS = Statement(
+    "computed_functions",
+    "SELECT p.proname AS name, obj_description(p.oid, 'pg_proc') AS digest FROM pg_proc p"
+    " WHERE p.pronamespace = $1::regnamespace AND starts_with(p.proname, $2)",
+)
+
+
+async def _replace_functions(connection: Connection, base_id: BaseId, wanted: Mapping[str, str]) -> None:
+    """Make the functions there are those that are wanted; what is not wanted any more does nothing."""
+    there = {row["name"]: row["digest"] for row in await connection.rows(_FUNCTIONS, quote(base_id), f"{_PREFIX}_")}
+    bodies = dict(wanted)
+    for name in there.keys() - wanted.keys():
+        bodies[name] = _NOTHING.format("NEW" if name.startswith(_own_name("")) else "NULL")
+        if name.startswith(f"{_PREFIX}_group_"):
+            bodies[name] = _NOTHING.format("")
+    script = []
+    for name, body in bodies.items():
+        digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+        if there.get(name) == digest:
+            continue
+        is_group = name.startswith(f"{_PREFIX}_group_")
+        signature = f"{quote(base_id, name)}({'affected int8[]' if is_group else ''})"
+        script.append(
+            f"CREATE OR REPLACE FUNCTION {signature} RETURNS {'void' if is_group else 'trigger'}"
+            f" LANGUAGE plpgsql AS {literal(body)};"
+            f"COMMENT ON FUNCTION {quote(base_id, name)} IS {literal(digest)};"
+        )
+    if script:
+        await connection.script("replace_computed", "".join(script))
+
+
+_TRIGGERS = Statement(
+    "computed_triggers",
+    "SELECT c.relname AS relation, t.tgname AS name FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+    " WHERE c.relnamespace = $1::regnamespace AND starts_with(t.tgname, $2)",
+)
+
+
+async def _add_triggers(connection: Connection, base_id: BaseId, wanted: Mapping[str, str]) -> None:
+    """Let relations call the functions they need to; those that do already are left alone.
+
+    Raises LockNotAvailableError after `ddl.RELATION_LOCK_TIMEOUT_MS`.
+    """
+    rows = await connection.rows(_TRIGGERS, quote(base_id), f"{_PREFIX}_")
+    there = {(row["relation"], row["name"]) for row in rows}
+    for name in wanted:
+        kind, _, target = name.removeprefix(f"{_PREFIX}_").partition("_")
+        for trigger, text in _TRIGGER_TEXTS.get(kind, {}).items():
+            if (target, trigger) in there:
+                continue
+            relation = quote(base_id, target)
+            call = f"EXECUTE FUNCTION {quote(base_id, name)}()"
+            await connection.script(
+                "add_trigger", f"{ddl.exclusively(relation)}CREATE TRIGGER {trigger} {text.format(relation)} {call}"
+            )
+
+
+_OLD, _NEW = "OLD TABLE AS old_rows", "NEW TABLE AS new_rows"
+_TRIGGER_TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "own": {f"{_PREFIX}_own": "BEFORE INSERT OR UPDATE ON {} FOR EACH ROW"},
+    "changed": {f"{_PREFIX}_changed": f"AFTER UPDATE ON {{}} REFERENCING {_OLD} {_NEW} FOR EACH STATEMENT"},
+    "links": {
+        f"{_PREFIX}_made": f"AFTER INSERT ON {{}} REFERENCING {_NEW} FOR EACH STATEMENT",
+        f"{_PREFIX}_gone": f"AFTER DELETE ON {{}} REFERENCING {_OLD} FOR EACH STATEMENT",
+        f"{_PREFIX}_placed": f"AFTER UPDATE ON {{}} REFERENCING {_OLD} {_NEW} FOR EACH STATEMENT",
+    },
+}
+
+
+async def is_computing(connection: Connection, base_id: BaseId) -> bool:
+    """Whether a base has computed fields, or columns of such."""
+    base, types = quote(base_id), ", ".join(literal(name) for name in sorted(COMPUTED))
+    found: bool = await connection.value(
+        Statement(
+            "is_computing",
+            f"SELECT EXISTS (SELECT FROM {base}.base_fields WHERE type IN ({types}) AND deleted_at IS NULL)"
+            f" OR EXISTS (SELECT FROM {base}.base_computed WHERE field_id IS NOT NULL)",
+        )
+    )
+    return found
+
+
+ASK: Final = Statement(
+    "ask_for_computed",
+    "INSERT INTO schema.computed_work (base_id) VALUES ($1)"
+    " ON CONFLICT (base_id) DO UPDATE SET asked = computed_work.asked + 1",
+)
+
+
+async def refresh(connection: Connection, base: Base) -> None:
+    """Fit what is kept to a structure that was just changed, in the transaction that changed it.
+
+    `base` is the changed structure. Columns of fields that mean something else now are given up; the others go on.
+    """
+    made = kept(base)
+    cells = [cell for its_cells in made.cells.values() for cell in its_cells]
+    names = quote(base.base_id)
+    field_ids = [cell.field.field_id for cell in cells]
+    await connection.run(
+        Statement(
+            "give_up_columns",
+            f"UPDATE {names}.base_computed SET field_id = NULL, is_ready = false WHERE field_id <> ALL ($1::text[])",
+        ),
+        field_ids,
+    )
+    for cell in cells:
+        definition = computing.definition_of(cell.field)
+        stored = cell.field.stored
+        if stored is not None and definition != stored.definition:
+            await connection.run(
+                Statement(
+                    "update_definition",
+                    f"UPDATE {names}.base_computed SET definition = $2::jsonb WHERE field_id = $1",
+                ),
+                cell.field.field_id,
+                orjson.dumps(definition).decode(),
+            )
+    await _replace_functions(connection, base.base_id, functions(made))
+    has_unready = any(cell.field.stored is not None and not cell.field.stored.is_ready for cell in cells)
+    if has_unready or any(made.candidates.values()):
+        await connection.run(ASK, base.base_id)
+
+
+async def add_columns(connection: Connection, base: Base, generation: str) -> int:
+    """Give the cells that can be kept now their columns, to be filled; how many got one.
+
+    The caller holds the structure (`ddl.hold`). Raises LockNotAvailableError after `ddl.RELATION_LOCK_TIMEOUT_MS`.
+    """
+    names = quote(base.base_id)
+    added = 0
+    for table_id, cells in kept(base).candidates.items():
+        if not cells:
+            continue
+        rows = await connection.rows(
+            Statement(
+                "computed_columns",
+                f"SELECT name, pg_type, field_id FROM {names}.base_computed WHERE table_id = $1 ORDER BY name",
+            ),
+            table_id,
+        )
+        free: dict[str, list[str]] = {}
+        for row in rows:
+            if row["field_id"] is None:
+                free.setdefault(row["pg_type"], []).append(row["name"])
+        count = len(rows)
+        columns = []
+        for cell in cells:
+            if free.get(cell.pg_type):
+                name = free[cell.pg_type].pop()
+            else:
+                count += 1
+                name = f"{_PREFIX}_{count}"
+                columns.append(f"ADD COLUMN {name} {cell.pg_type}, ADD COLUMN {error_column(name)} bool")
+            await connection.run(
+                Statement(
+                    "take_column",
+                    f"INSERT INTO {names}.base_computed (table_id, name, pg_type, field_id, generation, definition, shape)"
+                    " VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb) ON CONFLICT (table_id, name) DO UPDATE SET"
+                    " field_id = $4, generation = $5, definition = $6::jsonb, shape = $7::jsonb, is_ready = false, filled = 0",
+                ),
+                table_id,
+                name,
+                cell.pg_type,
+                cell.field.field_id,
+                f"{generation}.{cell.field.field_id}",
+                orjson.dumps(computing.definition_of(cell.field)).decode(),
+                orjson.dumps(cell.shape).decode(),
+            )
+            added += 1
+        if columns:
+            relation = quote(base.base_id, table_id)
+            await connection.script(
+                "add_computed_columns", f"{ddl.exclusively(relation)}ALTER TABLE {relation} {', '.join(columns)}"
+            )
+    if added:
+        _, tables = await ddl.load(connection, base.base_id)
+        wanted = functions(kept(replace(base, tables=tables)))
+        await _replace_functions(connection, base.base_id, wanted)
+        await _add_triggers(connection, base.base_id, wanted)
+    return added
