@@ -63,11 +63,12 @@ async def new_workspace(service: SchemaService, caller: Principal | None = None)
 
 
 class Client:
-    """HTTP to a served schema service, as the gateway talks to it."""
+    """HTTP to a served service, schema unless another's `router` is given, as the gateway talks to it."""
 
-    def __init__(self, session: aiohttp.ClientSession, origin: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, origin: str, *, router: Router = ROUTER) -> None:
         self._session = session
         self._origin = origin
+        self._router = router
 
     async def send(
         self, method: str, target: str, body: Any = None, *, caller: Principal | None = None, raw: bytes | None = None
@@ -84,7 +85,7 @@ class Client:
         """The JSON of a request that must succeed, as its operation documents it."""
         status, answer = await self.send(method, target, body, caller=caller)
         assert status == 200, answer
-        documented = _operation(method, target)
+        documented = self._operation(method, target)
         assert documented.answer is not None
         jsonschema_rs.validate(dict(documented.answer), answer)
         if documented.body is not None:
@@ -97,12 +98,13 @@ class Client:
         """Status, type and message of a request that must fail, in a way that its operation documents."""
         status, answer = await self.send(method, target, body, caller=caller, raw=raw)
         kind = answer["error"]["type"]
-        assert (status, kind) in {(error.status, error.wire_type) for error in errors_of(_operation(method, target))}
+        assert (status, kind) in {
+            (error.status, error.wire_type) for error in errors_of(self._operation(method, target))
+        }
         return status, kind, answer["error"]["message"]
 
-
-def _operation(method: str, target: str) -> Operation:
-    return ROUTER.match(method, target.partition("?")[0].encode()).operation
+    def _operation(self, method: str, target: str) -> Operation:
+        return self._router.match(method, target.partition("?")[0].encode()).operation
 
 
 @asynccontextmanager

@@ -57,6 +57,7 @@ CATALOG = (
     Entry("schema", 8094, "Schema"),
     Entry("file", 8088, "Files", needs=("schema",)),
     Entry("airtable_gateway", 8093, "Records", needs=("auth", "schema", "file")),
+    Entry("formula_engine", 8095, "Formulas", needs=("schema", "airtable_gateway")),
 )
 """Every service but the gateway, which has no contract: nobody calls it, everybody is called by it."""
 

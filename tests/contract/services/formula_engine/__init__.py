@@ -1,0 +1,1 @@
+"""The contract of formula_engine, on both bindings."""

@@ -1,0 +1,1 @@
+"""The service formula_engine on real PostgreSQL and HTTP."""
