@@ -6,6 +6,7 @@ A program is a flat list of steps over registers, so no formula is too deep for 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -38,6 +39,10 @@ UNSEEN: Final = _Unseen()
 
 class EvaluationTooLong(Exception):
     """A formula took longer than it may."""
+
+
+ENDS_S: Final[ContextVar[float]] = ContextVar("formulas_end_s", default=math.inf)
+"""When `Program.run_until` ends, as `time.monotonic()` tells time."""
 
 
 def now() -> Moment:
@@ -73,6 +78,11 @@ class Program:
                 registers[out] = run(*[registers[slot] for slot in slots])
         found: Value = registers[self.result]
         return found
+
+    def run_until(self, values: Sequence[Value]) -> Value:
+        """As `run`, with the bound that `ENDS_S` sets. Raises EvaluationTooLong."""
+        ends_s = ENDS_S.get()
+        return self.run(values) if ends_s == math.inf else self.trace(values, ends_s=ends_s)[-1]
 
     def trace(self, values: Sequence[Value], *, ends_s: float = math.inf) -> list[Any]:
         """The value of every node of the formula, in the order of `Formula.nodes`; UNSEEN for branches not taken.

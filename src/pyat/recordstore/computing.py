@@ -309,7 +309,11 @@ def _run_reader(formula: Formula, inputs: Sequence[Reader]) -> Reader:
     decoders = [one.decode for one in inputs]
 
     def decode(given: Any) -> Value:
-        found = program.run([decoder(one) for decoder, one in zip(decoders, given, strict=True)])
+        # What this needs in turn may have taken all of the time; then nothing of it is known.
+        try:
+            found = program.run_until([decoder(one) for decoder, one in zip(decoders, given, strict=True)])
+        except evaluation.EvaluationTooLong:
+            return ERROR
         return _plain(evaluation.cell(formula, found))
 
     joined = " || ',' || ".join(one.sql for one in inputs) or "''"
@@ -342,9 +346,14 @@ def _shown(result: Options, value: Value) -> Any:
     return [_shown(result, item) for item in value] if type(value) is tuple else value
 
 
+def has_marks(body: bytes) -> bool:
+    """Whether there are cells in JSON of records that Python is to compute."""
+    return b"\x03" in body
+
+
 def filled(body: bytes, table: Table, *, by_id: bool, as_text: bool = False) -> bytes:
     """JSON of records with the cells that Python computes in the place of their marks; costs nothing where none is."""
-    if b"\x03" not in body:
+    if not has_marks(body):
         return body
     readers: dict[bytes, tuple[bytes, Options, Callable[[Any], Value]]] = {}
 

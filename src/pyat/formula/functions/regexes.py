@@ -10,6 +10,10 @@ from pyat.formula.types import BOOLEAN, TEXT
 from pyat.formula.values import ERROR, Value
 
 PATTERN_LENGTH_MAX = 10_000
+SEARCHED_LENGTH_MAX = 1_000_000
+"""Characters of a text that a pattern is looked for in; ten times what a cell holds."""
+REPLACEMENTS_MAX = 100_000
+"""Matches that one call replaces, each in about 5 µs."""
 _MEMORY_BYTES_MAX = 8_388_608
 _LENGTH_MAX = 10_000_000
 _GROUP = re.compile(r"\$(\$|[0-9])")
@@ -52,7 +56,9 @@ class REGEX_MATCH(_Regex):
     def run(text: str, pattern: str) -> Value:
         """An error where the pattern is none."""
         compiled = _compiled(pattern)
-        return ERROR if compiled is None else float(compiled.search(text) is not None)
+        if compiled is None or len(text) > SEARCHED_LENGTH_MAX:
+            return ERROR
+        return float(compiled.search(text) is not None)
 
 
 class REGEX_EXTRACT(_Regex):
@@ -70,7 +76,7 @@ class REGEX_EXTRACT(_Regex):
     def run(text: str, pattern: str) -> Value:
         """All of the match, whatever groups there are; an error where nothing matches."""
         compiled = _compiled(pattern)
-        found = None if compiled is None else compiled.search(text)
+        found = None if compiled is None or len(text) > SEARCHED_LENGTH_MAX else compiled.search(text)
         return ERROR if found is None else str(found[0])
 
 
@@ -89,14 +95,14 @@ class REGEX_REPLACE(_Regex):
     def run(text: str, pattern: str, replacement: str) -> Value:
         """Groups that the pattern does not have stay as they are written."""
         compiled = _compiled(pattern)
-        if compiled is None:
+        if compiled is None or len(text) > SEARCHED_LENGTH_MAX:
             return ERROR
         parts: list[str] = []
         length = end = 0
         for found in compiled.finditer(text):
             made = text[end : found.start()] + _filled(replacement, found, compiled.groups)
             length += len(made)
-            if length > _LENGTH_MAX:
+            if length > _LENGTH_MAX or len(parts) == REPLACEMENTS_MAX:
                 return ERROR
             parts.append(made)
             end = found.end()

@@ -64,7 +64,7 @@ def _made(table: Table, text: str) -> Filter:
     program, decoders = evaluation.compile(formula), [one.decode for one in readers]
 
     def passes(given: Sequence[Any]) -> bool:
-        found = program.run([decode(one) for decode, one in zip(decoders, given, strict=True)])
+        found = program.run_until([decode(one) for decode, one in zip(decoders, given, strict=True)])
         return to_boolean(found) is True
 
     return Filter(None, [one.sql for one in readers], passes)

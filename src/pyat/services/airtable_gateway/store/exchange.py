@@ -8,12 +8,13 @@ from asyncpg import exceptions as pg
 from pyat.foundation.db import Database
 from pyat.foundation.ids import RecordId
 from pyat.foundation.sql import Statement, quote
-from pyat.recordstore import aggregates, computing, filters, reading
+from pyat.recordstore import aggregates, filters, reading
 from pyat.recordstore.columns import record_json
 from pyat.recordstore.ddl import StructureChanged, relation
 from pyat.recordstore.exporting import Form
 from pyat.recordstore.structure import Base, Field, Table, View
 from pyat.services.airtable_gateway.contract import Groups, InvalidAggregate, TaggedRecord
+from pyat.services.airtable_gateway.store.python_cells import filled
 from pyat.services.airtable_gateway.store.records import GONE
 from pyat.services.airtable_gateway.store.terms import tag_sql
 
@@ -97,7 +98,7 @@ class ExchangeStore:
         assert row is not None, "an aggregate has one row"
         if row["version"] != base.version:
             raise StructureChanged
-        body = computing.filled(row["body"] or b"", table, by_id=by_id)
+        body = await filled(row["body"] or b"", table, by_id=by_id)
         if row["row_count"] <= rows_max:
             return Rows(body, row["row_count"], None)
         following = reading.Cursor(
@@ -122,4 +123,4 @@ class ExchangeStore:
             raise StructureChanged
         if row["body"] is None:
             return None
-        return TaggedRecord(computing.filled(row["body"], table, by_id=by_id), row["tag"])
+        return TaggedRecord(await filled(row["body"], table, by_id=by_id), row["tag"])

@@ -1,24 +1,26 @@
 """Lists whose filter PostgreSQL cannot decide: records are read in order, and Python tells which of them count."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
+from pyat.formula.evaluation import EvaluationTooLong
 from pyat.foundation.db import Connection
 from pyat.foundation.sql import Statement
-from pyat.recordstore import computing, reading
+from pyat.recordstore import reading
 from pyat.recordstore.ddl import StructureChanged
 from pyat.recordstore.errors import FilterTooSlow
 from pyat.recordstore.exporting import Form
 from pyat.recordstore.fieldtypes import TextFormat
 from pyat.recordstore.structure import Base, Field, Table, View
+from pyat.services.airtable_gateway.store.python_cells import filled, until
 from pyat.services.airtable_gateway.store.records import Page, RowsStore, structure_watched
 
 CHUNK_ROWS = 1_000
-"""Records read at once; between two chunks others get their turn."""
+"""Records read at once; Python tests them in a thread, so that others get their turn."""
 
 Test = Callable[[Sequence[Any]], bool]
 """Whether a record counts, by what the inputs' SQL gave for it."""
@@ -70,16 +72,14 @@ async def matching_page(
             row = await _row(connection, statement, arguments, ends_s, time_s)
             if row["version"] != base.version:
                 raise StructureChanged
-            for n, keys, values in orjson.loads(b"[" + (row["body"] or b"") + b"]"):
-                if test(values):
-                    found.append((n, keys))
-                    if len(found) > rows_max:
-                        break
+            try:
+                found += await until(ends_s, partial(_passing, row["body"] or b"", test, rows_max + 1 - len(found)))
+            except EvaluationTooLong as error:
+                raise FilterTooSlow(time_s=time_s) from error
             n_max = row["n_max"] if at is None else at.n_max
             if len(found) > rows_max or row["row_count"] <= CHUNK_ROWS:
                 break
             at = reading.Cursor(tuple(row["last_keys"] or ()), row["last_n"], n_max)
-            await asyncio.sleep(0)
         shown = found[:rows_max]
         numbers = ",".join(str(n) for n, _ in shown)
         statement, arguments = reading.page(
@@ -95,11 +95,22 @@ async def matching_page(
             matching=f"r._n = ANY ('{{{numbers}}}'::int8[])",
         )
         row = await _row(connection, statement, arguments, ends_s, time_s)
-    body = computing.filled(row["body"] or b"", table, by_id=by_id, as_text=text is not None)
+    body = await filled(row["body"] or b"", table, by_id=by_id, as_text=text is not None)
     if len(found) <= rows_max:
         return Page(body, len(shown), None, None)
     n, keys = shown[-1]
     return Page(body, rows_max, reading.Cursor(tuple(keys), n, n_max), _last_id(body))
+
+
+def _passing(body: bytes, test: Test, most: int) -> list[tuple[int, list[str | None]]]:
+    """Number and sort keys of the first records of a chunk that count."""
+    found: list[tuple[int, list[str | None]]] = []
+    for n, keys, values in orjson.loads(b"[" + body + b"]"):
+        if len(found) == most:
+            break
+        if test(values):
+            found.append((n, keys))
+    return found
 
 
 def _last_id(body: bytes) -> str:

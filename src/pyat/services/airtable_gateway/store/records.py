@@ -23,6 +23,7 @@ from pyat.recordstore.fieldtypes import BadValue, NewChoices, TextFormat, find, 
 from pyat.recordstore.structure import Base, Field, Table, View
 from pyat.services.airtable_gateway.contract import Upserted
 from pyat.services.airtable_gateway.store import terms
+from pyat.services.airtable_gateway.store.python_cells import filled
 
 Result = TypeVar("Result")
 
@@ -162,7 +163,7 @@ class RowsStore:
                 raise FilterTooSlow(time_s=time_s) from error
         assert row is not None, "an aggregate has one row"
         _check(row["version"], base)
-        body = computing.filled(row["body"] or b"", table, by_id=by_id, as_text=text is not None)
+        body = await filled(row["body"] or b"", table, by_id=by_id, as_text=text is not None)
         if row["row_count"] <= rows_max:
             return Page(body, row["row_count"], None, None)
         following = reading.Cursor(
@@ -202,7 +203,7 @@ class RowsStore:
         _check(row["version"], base)
         if row["body"] is None:
             return None
-        return computing.filled(row["body"], table, by_id=by_id, as_text=text is not None)
+        return await filled(row["body"], table, by_id=by_id, as_text=text is not None)
 
     async def json_of(self, base: Base, table: Table, record_id: RecordId, parts: Sequence[str]) -> list[Any] | None:
         """What SQL of JSON texts over the relation `r` gives for a record; None where there is no such record."""
@@ -517,7 +518,7 @@ async def create_records(
     if cells is None:
         if notes is not None:
             await notes.add(table, record_ids, rows)
-        return computing.filled(row["body"], table, by_id=by_id)
+        return await filled(row["body"], table, by_id=by_id)
     change = links.CellsChange()
     own_ids = dict(zip(row["numbers"], record_ids, strict=True))
     await _put_links(connection, base, cells, list(own_ids), own_ids, linked, change, are_new=True)
@@ -591,7 +592,7 @@ async def update_records(
     # meanwhile; the next one does.
     if is_linking or computing.reads_itself(table):
         return await read_records(connection, base, table, record_ids, by_id=by_id)
-    return computing.filled(body, table, by_id=by_id)
+    return await filled(body, table, by_id=by_id)
 
 
 async def read_records(
@@ -599,7 +600,7 @@ async def read_records(
 ) -> bytes:
     """Records in the order of their ids, which may repeat, as comma-separated JSON."""
     found = await connection.value(reading.records_statement(base.base_id, table, by_id=by_id), list(record_ids))
-    return computing.filled(found or b"", table, by_id=by_id)
+    return await filled(found or b"", table, by_id=by_id)
 
 
 async def delete_records(
