@@ -1,9 +1,10 @@
 """Dates and times (formula reference, section 12). All of them reckon in UTC; only DATETIME_FORMAT heeds a time zone."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from pyat.formula import formats, moments
 from pyat.formula.functions.base import Function, anything, date, number, text
@@ -27,8 +28,13 @@ def _sql(value: str, made_type: Type, error: str | None = None, *, is_filled: bo
     return Sql(value, made_type, error, is_filled=is_filled, is_finite=is_filled)
 
 
+_DAY: Final = re.compile(r"""\(([a-z0-9]+\."[^"]+"::timestamp) AT TIME ZONE 'UTC'\)""")
+"""A column of days as a moment."""
+
+
 def _utc(given: "Sql") -> str:
-    return f"({given.value} AT TIME ZONE 'UTC')"
+    day = _DAY.fullmatch(given.value)
+    return f"({given.value} AT TIME ZONE 'UTC')" if day is None else day[1]
 
 
 def _is_blank(given: "Sql") -> str | None:
@@ -356,9 +362,13 @@ class _Part(_Date):
     @classmethod
     def sql(cls, context: "Context", given: "Sql") -> "Sql":
         """A whole number."""
+        from pyat.formula.sql import Arithmetic, Sql
+
         value = f"date_part('{cls.part}', {_utc(given)})"
         value = f"floor({value})" if cls.part == "second" else value
-        return replace(_sql(value, NUMBER, _is_blank(given), is_filled=given.is_filled), is_finite=True)
+        # Where it is NULL it is an error; years have four digits.
+        small = Arithmetic(value, value, frozenset(), 0, 4)
+        return Sql(value, NUMBER, _is_blank(given), is_filled=True, is_finite=True, arithmetic=small)
 
 
 class YEAR(_Part):
