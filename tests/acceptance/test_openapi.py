@@ -131,6 +131,7 @@ class Aim:
             "fields[]": {"type": "array", "items": names},
             "sort[0][field]": names,
             "view": {"enum": [rows["views"][0]["id"], "Grid view"]},
+            "name": {"enum": ["ROUND", "datetime_diff"]},
         }
         self._records = {"table": {"enum": [rows["id"], rows["name"]]}, "record_id": {"enum": kept}}
         self._deletes = {
@@ -146,6 +147,10 @@ class Aim:
             # A number, so that every function of an aggregate takes it.
             "field": {"enum": ["Amount"]},
             "groupBy": _some(["Name", "Status"]),
+            "baseId": self._parameters["base_id"],
+            "table": self._records["table"],
+            "recordId": self._records["record_id"],
+            "formula": {"enum": ["1 + 1", "'a' & TODAY()", "ROUND({Amount}, 1)"]},
         }
         self._lost = _some(lost[4::5])
         self.document = copy.deepcopy(document)

@@ -41,6 +41,14 @@ class EvaluationTooLong(Exception):
     """A formula took longer than it may."""
 
 
+class EvaluationTooLarge(EvaluationTooLong):
+    """A formula made more than `SIZE_MAX`."""
+
+
+SIZE_MAX: Final = 50_000_000
+"""Characters of texts and items of lists that an evaluation with an end makes: all of them are held until it ends."""
+
+
 ENDS_S: Final[ContextVar[float]] = ContextVar("formulas_end_s", default=math.inf)
 """When `Program.run_until` ends, as `time.monotonic()` tells time."""
 
@@ -88,7 +96,9 @@ class Program:
         """The value of every node of the formula, in the order of `Formula.nodes`; UNSEEN for branches not taken.
 
         Raises EvaluationTooLong once `time.monotonic()` is past `ends_s`; one step takes some tenths of a second at most.
+        Raises EvaluationTooLarge.
         """
+        size = 0
         registers: Registers = [*values, *self.constants, *([UNSEEN] * len(self.blanks))]
         at = 0
         while at < len(self.steps):
@@ -99,7 +109,11 @@ class Program:
             if out < 0:
                 at = run(registers)
             else:
-                registers[out] = run(*[registers[slot] for slot in slots])
+                registers[out] = made = run(*[registers[slot] for slot in slots])
+                if type(made) is str or type(made) is tuple:
+                    size += len(made)
+                    if size > SIZE_MAX:
+                        raise EvaluationTooLarge
         return [registers[slot] for _, slot in sorted(self.registers.items())]
 
 

@@ -14,6 +14,10 @@ from pyat.formula.values import Value
 
 PARTS_MAX: Final = 1_000
 """Parts that are explained, from the whole formula down."""
+TEXT_MAX: Final = 1_000
+"""Characters that are shown of a part, and of its value."""
+ITEMS_MAX: Final = 100
+"""Items that are shown of a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +25,16 @@ class Part:
     """A part of a formula, with the places of its own parts in the explanation."""
 
     text: str
+    """The first `TEXT_MAX` characters of what stands between `start` and `end`."""
     start: int
     end: int
     name: str | None
     """Of the function or operator; None of a field or a literal."""
     type: Type
     value: Value
+    """Cut to `TEXT_MAX` and `ITEMS_MAX`."""
+    is_cut: bool
+    """Whether the value is longer."""
     was_seen: bool
     """False for a branch that was not taken, which has no value."""
     parts: tuple[int, ...]
@@ -60,19 +68,38 @@ def explained(formula: Formula, values: Sequence[Value], *, ends_s: float = math
     for node, parts in zip(shown, places, strict=True):
         value = value_of.get(id(node), UNSEEN)
         tree = node.node
+        short, is_value_cut = (None, False) if value is UNSEEN else _shortened(value)
         made.append(
             Part(
-                text=formula.text[tree.start : tree.end],
+                text=formula.text[tree.start : min(tree.end, tree.start + TEXT_MAX)],
                 start=tree.start,
                 end=tree.end,
                 name=tree.name if isinstance(tree, Call) else None,
                 type=node.type,
-                value=None if value is UNSEEN else value,
+                value=short,
+                is_cut=is_value_cut,
                 was_seen=value is not UNSEEN,
                 parts=parts,
             )
         )
     return Explanation(tuple(made), is_cut)
+
+
+def _shortened(value: Value) -> tuple[Value, bool]:
+    """A value within the bounds, and whether some of it is left out; the texts of a list share theirs."""
+    if type(value) is str:
+        return value[:TEXT_MAX], len(value) > TEXT_MAX
+    if type(value) is not tuple:
+        return value, False
+    left = TEXT_MAX
+    found: list[Value] = []
+    for item in value[:ITEMS_MAX]:
+        if type(item) is str:
+            if len(item) > left:
+                return tuple(found), True
+            left -= len(item)
+        found.append(item)
+    return tuple(found), len(value) > ITEMS_MAX
 
 
 def _shown_parts(node: Typed) -> tuple[Typed, ...]:

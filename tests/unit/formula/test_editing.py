@@ -7,7 +7,7 @@ import pytest
 from pyat.formula import types
 from pyat.formula.checking import Known, Scope, check
 from pyat.formula.completing import completed
-from pyat.formula.explaining import PARTS_MAX, explained
+from pyat.formula.explaining import ITEMS_MAX, PARTS_MAX, TEXT_MAX, explained
 from pyat.formula.formatting import formatted
 from pyat.formula.functions import FUNCTIONS, OPERATORS
 from pyat.formula.helping import every
@@ -139,6 +139,22 @@ def test_an_explanation_is_bounded() -> None:
     assert found.is_cut
     assert len(found.parts) <= PARTS_MAX
     assert found.parts[0].value == 5_000
+
+
+def test_an_explained_value_and_its_text_are_shortened() -> None:
+    names = {"A": Known("fldA", "A", types.TEXT.array), "B": Known("fldB", "B", types.TEXT)}
+    formula = check("IF(1, ARRAYUNIQUE({A}), {B}" + " & {B}" * 400 + ")", Scope(names.get))
+    for given, shown, is_cut in (
+        (("x", "y"), 2, False),
+        (tuple(str(number) for number in range(500)), ITEMS_MAX, True),
+        (("x" * TEXT_MAX, "y"), 1, True),
+    ):
+        part = explained(formula, [given, "b"]).parts[0]
+        assert isinstance(part.value, tuple)
+        assert (len(part.value), part.is_cut) == (shown, is_cut)
+        assert (len(part.text), part.end) == (TEXT_MAX, len(formula.text))
+    (text,) = explained(check("{B}", Scope(names.get)), ["b" * (TEXT_MAX + 1)]).parts
+    assert (text.value, text.is_cut) == ("b" * TEXT_MAX, True)
 
 
 def test_every_entry_has_help() -> None:

@@ -26,6 +26,12 @@ class FormulaTooSlow(AppError):
     code, status, template = "FORMULA_TOO_SLOW", 422, "Evaluating the formula takes longer than {time_s} s."
 
 
+class FormulaTooLarge(AppError):
+    """A formula whose parts make more text than may be held."""
+
+    code, status, template = "FORMULA_TOO_LARGE", 422, "Evaluating the formula makes more than {size:,} characters."
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What the names of a formula mean: the fields of a table, or fields that are given by name with their types.
@@ -73,7 +79,10 @@ class Part:
     end: int
     name: str | None
     type: str
+    is_list: bool
     value: Any
+    is_cut: bool
+    """Whether the value is longer than what is shown of it."""
     was_seen: bool
     """False for a branch that was not taken, which has no value."""
     parts: tuple[int, ...]
@@ -108,7 +117,7 @@ class Formulas(Protocol):
     ) -> Any:
         """The value as a record shows it, for a record, or for `values` of the given fields (see `pyat.formula.wire.given`).
 
-        Raises InvalidFormula, FormulaTooSlow, InvalidRequest (values that are none), ModelNotFound (the record).
+        Raises InvalidFormula, FormulaTooSlow, FormulaTooLarge, InvalidRequest (values that are none), ModelNotFound (the record).
         """
         ...
 

@@ -1,5 +1,6 @@
 """The public operations of formula_engine, below `/api/v1/formulas`."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, get_args
 
@@ -15,6 +16,7 @@ from pyat.foundation.web import Handlers, JsonSchema, Operation, json_response, 
 from pyat.services.formula_engine.contract import (
     FIELDS_MAX,
     Formulas,
+    FormulaTooLarge,
     FormulaTooSlow,
     InvalidFormula,
     Problem,
@@ -24,6 +26,12 @@ from pyat.services.formula_engine.contract import (
 
 WIDTH_MIN, WIDTH_MAX = 20, 1_000
 _TYPES: Final = get_args(TypeName)
+_LISTS: Final[Mapping[TypeName, TypeName]] = {
+    "number": "numbers",
+    "checkbox": "numbers",
+    "text": "texts",
+    "date": "dates",
+}
 
 # --- Shapes, as JSON schema ---------------------------------------------------------------------------------------
 
@@ -49,7 +57,8 @@ _VALUED: Mapping[str, JsonSchema] = {
     "fields": {
         "type": "object",
         "maxProperties": FIELDS_MAX,
-        "description": 'Without a table: the fields there are, each with its value: a number, a text, a boolean, null, a list, or `{"date": "2026-01-31"}`.',
+        "description": 'Without a table: the fields there are, each with its value: a number, a text, a boolean, null, a list, or `{"date": "2026-01-31"}`; '
+        'or with its type too: `{"type": "date", "value": "2026-01-31"}`.',
     },
 }
 _RANGE: Mapping[str, JsonSchema] = {"start": {"type": "integer"}, "end": {"type": "integer"}}
@@ -77,7 +86,9 @@ _PART: JsonSchema = {
         **_RANGE,
         "name": {"type": ["string", "null"]},
         "type": {"type": "string"},
+        "isList": {"type": "boolean"},
         "value": {},
+        "isCut": {"type": "boolean"},
         "wasSeen": {"type": "boolean"},
         "parts": {"type": "array", "items": {"type": "integer"}},
     },
@@ -154,7 +165,7 @@ OPERATIONS: tuple[Operation, ...] = (
         is_metadata=True,
         body=_body({"formula": _FORMULA, **_VALUED}, "formula", example={"formula": "A + 1", "fields": {"A": 2}}),
         answer=_answer(value={}),
-        errors=(NotPermittedOrNotFound, ModelNotFound, InvalidRequest, InvalidFormula, FormulaTooSlow),
+        errors=(NotPermittedOrNotFound, ModelNotFound, InvalidRequest, InvalidFormula, FormulaTooSlow, FormulaTooLarge),
         description="For a record of a table, or for values that are given.",
     ),
     Operation(
@@ -166,10 +177,10 @@ OPERATIONS: tuple[Operation, ...] = (
         is_metadata=True,
         body=_body({"formula": _FORMULA, **_VALUED}, "formula", example={"formula": "A + 1", "fields": {"A": 2}}),
         answer=_answer(value={}, parts={"type": "array", "items": _PART}, isCut={"type": "boolean"}),
-        errors=(NotPermittedOrNotFound, ModelNotFound, InvalidRequest, InvalidFormula, FormulaTooSlow),
+        errors=(NotPermittedOrNotFound, ModelNotFound, InvalidRequest, InvalidFormula, FormulaTooSlow, FormulaTooLarge),
         description=(
             "As evaluating, with the value of every part of the formula. The first part is the whole formula; `parts` of a part "
-            f"are the places of its own in the list. A branch that was not taken has no value. {_POSITIONS}"
+            f"are the places of its own in the list. Values are shortened where `isCut` says so. A branch that was not taken has no value. {_POSITIONS}"
         ),
     ),
     Operation(
@@ -235,6 +246,23 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=_answer(functions={"type": "array", "items": _HELP}),
         description="With operators, signatures and examples.",
     ),
+    Operation(
+        name="get_function",
+        method="GET",
+        path=f"{_PATH}/functions/{{name}}",
+        summary="Get the help of a function or operator",
+        is_metadata=True,
+        answer={
+            "type": "object",
+            "properties": {
+                **_HELP["properties"],
+                "parameters": {"type": "array", "items": {"type": "string"}},
+                "text": {"type": "string"},
+            },
+        },
+        errors=(ModelNotFound,),
+        description="Its name in any case; `text` is all there is to say of it.",
+    ),
 )
 
 
@@ -249,6 +277,7 @@ def handlers(formulas: Formulas) -> Handlers:
         "format_formula": routes.format,
         "translate_formula": routes.translate,
         "list_functions": routes.functions,
+        "get_function": routes.function,
     }
 
 
@@ -291,7 +320,9 @@ class FormulaRoutes:
                 "end": part.end,
                 "name": part.name,
                 "type": part.type,
+                "isList": part.is_list,
                 "value": part.value,
+                "isCut": part.is_cut,
                 "wasSeen": part.was_seen,
                 "parts": part.parts,
             }
@@ -306,7 +337,7 @@ class FormulaRoutes:
         if type(cursor) is not int or cursor < 0:
             raise InvalidRequest(reason="The cursor is a whole number from 0.")
         names = await self._formulas.field_names(principal=principal_of(request), subject=_subject(body))
-        found = completing.completed(_formula(body), cursor, names)
+        found = await asyncio.to_thread(completing.completed, _formula(body), cursor, names)
         call = None
         if found.call is not None:
             call = {"name": found.call.name, "signature": found.call.signature, "argument": found.call.argument}
@@ -323,9 +354,10 @@ class FormulaRoutes:
         if type(width) is not int or not WIDTH_MIN <= width <= WIDTH_MAX:
             raise InvalidRequest(reason=f"The width is a whole number from {WIDTH_MIN} to {WIDTH_MAX:,}.")
         try:
-            return json_response({"formula": formatting.formatted(_formula(body), width=width)})
+            made = await asyncio.to_thread(formatting.formatted, _formula(body), width=width)
         except BadSyntax as problem:
             raise InvalidFormula(reason=f"{problem.message} (character {problem.start + 1}).") from None
+        return json_response({"formula": made})
 
     async def translate(self, request: Request) -> Response:
         """See the operation."""
@@ -343,21 +375,14 @@ class FormulaRoutes:
 
     async def functions(self, request: Request) -> Response:
         """See the operation."""
-        return json_response(
-            {
-                "functions": [
-                    {
-                        "name": one.name,
-                        "category": one.category,
-                        "signature": one.signature,
-                        "summary": one.summary,
-                        "isOperator": one.is_operator,
-                        "examples": [{"formula": each.formula, "value": each.value} for each in one.examples],
-                    }
-                    for one in helping.every().values()
-                ]
-            }
-        )
+        return json_response({"functions": [_help_json(one) for one in helping.every().values()]})
+
+    async def function(self, request: Request) -> Response:
+        """See the operation."""
+        one = helping.every().get(request.path_params["name"].upper())
+        if one is None:
+            raise ModelNotFound(kind="Function")
+        return json_response({**_help_json(one), "parameters": one.parameters, "text": one.text})
 
 
 async def _read(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
@@ -415,8 +440,9 @@ async def _asked(request: Request) -> dict[str, Any]:
         raise InvalidRequest(reason="baseId, table and recordId go together.")
     if record_id is not None and not is_id("rec", record_id):
         raise InvalidRequest(reason="recordId is not the id of a record.")
-    values = _fields(body)
-    kinds = {name: _kind_of(name, value) for name, value in values.items()}
+    given = {name: _given(name, value) for name, value in _fields(body).items()}
+    kinds = {name: kind for name, (kind, _) in given.items()}
+    values = {name: value for name, (_, value) in given.items()}
     return {
         "principal": principal_of(request),
         "subject": Subject(base_id, table, kinds),
@@ -426,18 +452,50 @@ async def _asked(request: Request) -> dict[str, Any]:
     }
 
 
+def _given(name: str, value: Any) -> tuple[TypeName, Any]:
+    """The type of a given field, which is its value's unless it is told, and the value."""
+    if not isinstance(value, dict) or set(value) != {"type", "value"}:
+        return _kind_of(name, value), value
+    kind, its_value = value["type"], value["value"]
+    if kind not in _TYPES:
+        raise InvalidRequest(reason=f'The type of "{name[:100]}" is one of {", ".join(_TYPES)}.')
+    if kind == "date" and isinstance(its_value, str):
+        its_value = {"date": its_value}
+    elif kind == "dates" and isinstance(its_value, list):
+        its_value = [{"date": item} if isinstance(item, str) else item for item in its_value]
+    is_blank = its_value is None or (
+        isinstance(its_value, list) and kind in _LISTS.values() and not any(item is not None for item in its_value)
+    )
+    # What is known of a type must hold of the value, or a formula would be computed as if it were another.
+    if not is_blank and _kind_of(name, its_value) != kind:
+        raise InvalidRequest(reason=f'The value of "{name[:100]}" is not of the type {kind}.')
+    return kind, its_value
+
+
 def _kind_of(name: str, value: Any) -> TypeName:
     if isinstance(value, list):
+        if any(isinstance(item, list) for item in value):
+            raise InvalidRequest(reason=f'The value of "{name[:100]}" cannot be used: lists hold no lists.')
         kinds = {_kind_of(name, item) for item in value if item is not None}
-        lists: dict[TypeName, TypeName] = {"number": "numbers", "checkbox": "numbers", "date": "dates"}
         if len(kinds) > 1:
             raise InvalidRequest(reason=f'The list "{name[:100]}" holds values of several kinds.')
-        return lists.get(kinds.pop(), "texts") if kinds else "texts"
+        return _LISTS[kinds.pop()] if kinds else "texts"
     if isinstance(value, bool):
         return "checkbox"
     if isinstance(value, int | float):
         return "number"
     return "date" if isinstance(value, dict) else "text"
+
+
+def _help_json(one: helping.Help) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "category": one.category,
+        "signature": one.signature,
+        "summary": one.summary,
+        "isOperator": one.is_operator,
+        "examples": [{"formula": each.formula, "value": each.value} for each in one.examples],
+    }
 
 
 def _problem_json(problem: Problem) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 from pyat.formula import checking, evaluation, explaining, translating, types, wire
 from pyat.formula.checking import Formula, Known, Scope
 from pyat.formula.errors import FormulaProblem
-from pyat.formula.evaluation import EvaluationTooLong
+from pyat.formula.evaluation import EvaluationTooLarge, EvaluationTooLong
 from pyat.formula.functions.base import Function
 from pyat.formula.types import Type
 from pyat.formula.values import Value
@@ -21,6 +21,7 @@ from pyat.services.airtable_gateway.contract import Records
 from pyat.services.formula_engine.contract import (
     Checked,
     Explained,
+    FormulaTooLarge,
     FormulaTooSlow,
     InvalidFormula,
     Part,
@@ -57,7 +58,7 @@ class FormulaService:
         """See the contract."""
         table = await self._table(principal, subject)
         try:
-            found = _checked(formula, subject, table)
+            found = await asyncio.to_thread(_checked, formula, subject, table)
         except FormulaProblem as problem:
             return Checked(Problem(problem.message, problem.start, problem.end, problem.suggestion))
         functions = [node.source for node in found.nodes if isinstance(node.source, type)]
@@ -81,10 +82,8 @@ class FormulaService:
     ) -> Any:
         """See the contract."""
         found, given = await self._prepared(principal, subject, formula, record_id, values)
-        program = evaluation.compile(found)
         ends_s = time.monotonic() + self._settings.formula_time_s
-        made = await self._bounded(lambda: evaluation.cell(found, program.trace(given, ends_s=ends_s)[-1]))
-        return wire.shown(made)
+        return wire.shown(await self._bounded(lambda: _value(found, given, ends_s)))
 
     async def explain(
         self,
@@ -106,7 +105,9 @@ class FormulaService:
                 part.end,
                 part.name,
                 part.type.kind.value,
+                part.type.is_array,
                 wire.shown(part.value),
+                part.is_cut,
                 part.was_seen,
                 part.parts,
             )
@@ -155,7 +156,7 @@ class FormulaService:
         """The checked formula and the values of its inputs."""
         table = await self._table(principal, subject)
         try:
-            found = _checked(formula, subject, table)
+            found = await asyncio.to_thread(_checked, formula, subject, table)
         except FormulaProblem as problem:
             raise _invalid(problem) from None
         known: dict[tuple[str, tuple[str, ...]], Value] = {}
@@ -186,6 +187,8 @@ class FormulaService:
         """The result of some work in a thread of its own, while others are answered."""
         try:
             return await asyncio.to_thread(work)
+        except EvaluationTooLarge:
+            raise FormulaTooLarge(size=evaluation.SIZE_MAX) from None
         except EvaluationTooLong:
             raise FormulaTooSlow(time_s=self._settings.formula_time_s) from None
 
@@ -199,6 +202,10 @@ def _checked(formula: str, subject: Subject, table: Table | None) -> Formula:
     found = checking.check(formula, Scope(scope.find, scope.names, values))
     computing.check_inputs(found, table)
     return found
+
+
+def _value(found: Formula, given: list[Value], ends_s: float) -> Value:
+    return evaluation.cell(found, evaluation.compile(found).trace(given, ends_s=ends_s)[-1])
 
 
 def _references(found: Formula) -> list[str]:

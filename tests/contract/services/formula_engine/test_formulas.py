@@ -10,7 +10,7 @@ from pyat.foundation.db import Database
 from pyat.foundation.errors import InvalidRequest, ModelNotFound, NotPermittedOrNotFound
 from pyat.foundation.ids import BaseId, RecordId
 from pyat.services.airtable_gateway.contract import Records
-from pyat.services.formula_engine.contract import Formulas, FormulaTooSlow, InvalidFormula, Subject
+from pyat.services.formula_engine.contract import Formulas, FormulaTooLarge, FormulaTooSlow, InvalidFormula, Subject
 from pyat.services.formula_engine.service import FormulaService
 from pyat.services.formula_engine.settings import FormulaSettings
 from pyat.services.schema.contract import Schema
@@ -34,7 +34,7 @@ async def shop(database: Database, cache: Cache) -> Shop:
 async def formulas(shop: Shop, bind: Bind) -> Formulas:
     """The contract as a peer gets it; the service's own peers are bound the same way."""
     schema, records = await bind(Schema, shop.schema), await bind(Records, shop.records)
-    return await bind(Formulas, FormulaService(schema, records, FormulaSettings(formula_time_s=0.3)))
+    return await bind(Formulas, FormulaService(schema, records, FormulaSettings()))
 
 
 async def test_a_record_of_a_table(formulas: Formulas, shop: Shop) -> None:
@@ -61,8 +61,15 @@ async def test_values_that_are_given(formulas: Formulas) -> None:
         await formulas.evaluate(**to, formula="A + B", values={"A": 1})
     with pytest.raises(InvalidRequest):
         await formulas.evaluate(**to, formula="A", values={"A": {}})
-    with pytest.raises(FormulaTooSlow):
+    with pytest.raises(FormulaTooLarge):
         await formulas.evaluate(**to, formula="+".join(["LEN(REPT('ab', 4000000))"] * 2_000), values={})
+
+
+async def test_an_evaluation_ends_in_time(shop: Shop, bind: Bind) -> None:
+    hurried = FormulaService(shop.schema, shop.records, FormulaSettings(formula_time_s=0.000_001))
+    formulas = await bind(Formulas, hurried)
+    with pytest.raises(FormulaTooSlow):
+        await formulas.evaluate(principal=ME, subject=Subject(), formula="1 + 1", record_id=None, values={})
 
 
 async def test_who_does_not_reach_a_base_learns_nothing(formulas: Formulas, shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """`/api/v1/formulas` on the wire: what it answers and every refusal."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -9,6 +10,7 @@ import pytest_asyncio
 
 from pyat.foundation.cache import Cache
 from pyat.foundation.db import Database
+from pyat.foundation.ids import BaseId
 from pyat.foundation.web import Health, Router, ServiceApp
 from pyat.services.formula_engine.routes import OPERATIONS, handlers
 from pyat.services.formula_engine.service import FormulaService
@@ -29,13 +31,20 @@ async def shop(database: Database, cache: Cache) -> Shop:
     return made
 
 
-@pytest_asyncio.fixture
-async def client(shop: Shop) -> AsyncIterator[Client]:
-    """The service over HTTP."""
-    service = FormulaService(shop.schema, shop.records, FormulaSettings(formula_time_s=0.5))
+@asynccontextmanager
+async def served(shop: Shop, *, time_s: float) -> AsyncIterator[Client]:
+    """The service over HTTP, whose evaluations end after that time."""
+    service = FormulaService(shop.schema, shop.records, FormulaSettings(formula_time_s=time_s))
     app = ServiceApp("formula_engine", OPERATIONS, handlers(service), SIGNER, Health("formula_engine", {}))
     async with serving(app) as origin, aiohttp.ClientSession() as session:
         yield Client(session, origin, router=Router(OPERATIONS))
+
+
+@pytest_asyncio.fixture
+async def client(shop: Shop) -> AsyncIterator[Client]:
+    """The service over HTTP."""
+    async with served(shop, time_s=10) as made:
+        yield made
 
 
 def at(shop: Shop, table: str = "Lines") -> dict[str, Any]:
@@ -91,6 +100,11 @@ async def test_fields_may_be_given_with_a_formula(client: Client) -> None:
         ("DATEADD(D, 1, 'day')", {"D": {"date": "2024-02-28"}}, "2024-02-29T00:00:00.000Z"),
         ("ARRAYUNIQUE(L)", {"L": [1, 1, 2]}, [1, 2]),
         ("A", {"A": None}, None),
+        ("A + 1", {"A": {"type": "number", "value": None}}, 1),
+        ("DATEADD(D, 1, 'day')", {"D": {"type": "date", "value": "2024-02-28"}}, "2024-02-29T00:00:00.000Z"),
+        ("SUM(L)", {"L": {"type": "numbers", "value": [1, None, 2]}}, 3),
+        ("COUNTALL(L)", {"L": {"type": "dates", "value": ["2024-02-28"]}}, 1),
+        ("ARRAYUNIQUE(L)", {"L": {"type": "texts", "value": []}}, []),
         ("REGEX_EXTRACT(A, '[0-9]+')", {"A": "no 42"}, "42"),
         ("NOW() > DATETIME_PARSE('2020-01-01')", {}, 1),
     ],
@@ -184,6 +198,10 @@ async def test_every_function_has_help(client: Client) -> None:
         ("evaluate", {"formula": "A", "fields": {"A": {"x": 1}}}, "INVALID_REQUEST_UNKNOWN"),
         ("evaluate", {"formula": "A", "fields": {"A": [[1]]}}, "INVALID_REQUEST_UNKNOWN"),
         ("evaluate", {"formula": "A", "fields": {"A": [1, "x"]}}, "INVALID_REQUEST_UNKNOWN"),
+        ("evaluate", {"formula": "A", "fields": {"A": {"type": "number", "value": "x"}}}, "INVALID_REQUEST_UNKNOWN"),
+        ("evaluate", {"formula": "A", "fields": {"A": {"type": "text", "value": [None]}}}, "INVALID_REQUEST_UNKNOWN"),
+        ("evaluate", {"formula": "A", "fields": {"A": {"type": [], "value": 1}}}, "INVALID_REQUEST_UNKNOWN"),
+        ("evaluate", {"formula": "A", "fields": {"A": {"type": "date", "value": "soon"}}}, "INVALID_REQUEST_UNKNOWN"),
         ("evaluate", {"formula": "RECORD_ID()"}, "INVALID_REQUEST_UNKNOWN"),
         ("evaluate", {"formula": "NOTHING()"}, "INVALID_FORMULA"),
         ("explain", {"formula": "A"}, "INVALID_FORMULA"),
@@ -199,6 +217,29 @@ async def test_bad_requests(client: Client, path: str, body: dict[str, Any], kin
     assert (await client.refused("POST", f"{FORMULAS}/{path}", body))[1] == kind
 
 
+async def test_lists_in_lists_are_refused_however_deep(client: Client) -> None:
+    nested = b"[" * 1_000 + b"]" * 1_000
+    for value in (nested, b'{"type": "texts", "value": ' + nested + b"}"):
+        body = b'{"formula": "A", "fields": {"A": ' + value + b"}}"
+        status, kind, message = await client.refused("POST", f"{FORMULAS}/evaluate", raw=body)
+        assert (status, kind) == (422, "INVALID_REQUEST_UNKNOWN")
+        assert "lists hold no lists" in message
+
+
+async def test_what_an_evaluation_holds_is_bounded(client: Client) -> None:
+    body = {"formula": " & ".join(["LEN(REPT('a', 10000000))"] * 1_000)}
+    assert (await client.refused("POST", f"{FORMULAS}/evaluate", body))[1] == "FORMULA_TOO_LARGE"
+    assert (await client.refused("POST", f"{FORMULAS}/explain", body))[1] == "FORMULA_TOO_LARGE"
+
+
+async def test_one_function_has_help(client: Client) -> None:
+    found = await client.ok("GET", f"{FORMULAS}/functions/round")
+    assert (found["name"], found["parameters"]) == ("ROUND", ["number", "precision"])
+    assert found["text"].startswith(found["summary"].split(" ")[0])
+    assert (await client.ok("GET", f"{FORMULAS}/functions/%2F"))["isOperator"] is True
+    assert (await client.refused("GET", f"{FORMULAS}/functions/NOTHING"))[0] == 404
+
+
 async def test_deep_and_long_formulas(client: Client) -> None:
     for formula in ("ABS(" * 16_000 + "1" + ")" * 16_000, "1" + "+1" * 49_000, "(" * 50_000 + "1" + ")" * 49_999):
         (valid,) = [(await client.ok("POST", f"{FORMULAS}/check", {"formula": formula}))["isValid"]]
@@ -210,16 +251,17 @@ async def test_deep_and_long_formulas(client: Client) -> None:
     assert (await client.ok("POST", f"{FORMULAS}/format", {"formula": deep}))["formula"]
 
 
-async def test_an_evaluation_ends_in_time(client: Client) -> None:
-    parts = " & ".join("LEN(SUBSTITUTE(REPT('ab', 4000000), 'b', 'c'))" for _ in range(1_500))
-    body = {"formula": parts}
-    assert (await client.refused("POST", f"{FORMULAS}/evaluate", body))[1] == "FORMULA_TOO_SLOW"
-    assert (await client.refused("POST", f"{FORMULAS}/explain", body))[1] == "FORMULA_TOO_SLOW"
+async def test_an_evaluation_ends_in_time(shop: Shop) -> None:
+    body = {"formula": "1" + "+1" * 49_000}
+    async with served(shop, time_s=0.000_001) as client:
+        assert (await client.refused("POST", f"{FORMULAS}/evaluate", body))[1] == "FORMULA_TOO_SLOW"
+        assert (await client.refused("POST", f"{FORMULAS}/explain", body))[1] == "FORMULA_TOO_SLOW"
 
 
 async def test_nobody_reaches_what_is_not_theirs(client: Client, shop: Shop) -> None:
     (line,) = await shop.create("Lines", {"Name": "l", "Price": 1})
     stranger = principal(tenant_id=OTHER_TENANT)
+    limited = principal(base_ids=frozenset({BaseId("app00000000000000")}))
     about = {**at(shop), "formula": "Price"}
     for path, more in (
         ("check", {}),
@@ -231,6 +273,8 @@ async def test_nobody_reaches_what_is_not_theirs(client: Client, shop: Shop) -> 
         status, kind, _ = await client.refused("POST", f"{FORMULAS}/{path}", {**about, **more}, caller=stranger)
         assert (status, kind) == (403, "INVALID_PERMISSIONS_OR_MODEL_NOT_FOUND")
         status, _, _ = await client.refused("POST", f"{FORMULAS}/{path}", {**about, **more, "table": "Nothing"})
+        assert status == 403
+        status, _, _ = await client.refused("POST", f"{FORMULAS}/{path}", {**about, **more}, caller=limited)
         assert status == 403
     nowhere = {**about, "recordId": "rec00000000000000"}
     assert (await client.refused("POST", f"{FORMULAS}/evaluate", nowhere))[0] == 404
