@@ -1,0 +1,1 @@
+"""Formulas, computed cells and filters by them at scale."""
