@@ -29,7 +29,7 @@ class FormulaTooSlow(AppError):
 class FormulaTooLarge(AppError):
     """A formula whose parts make more text than may be held."""
 
-    code, status, template = "FORMULA_TOO_LARGE", 422, "Evaluating the formula makes more than {size:,} characters."
+    code, status, template = "FORMULA_TOO_LARGE", 422, "Evaluating the formula makes more than {size} characters."
 
 
 @dataclass(frozen=True, slots=True)
