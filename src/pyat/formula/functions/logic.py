@@ -1,5 +1,6 @@
 """Truth, choice, blanks and errors (formula reference, sections 7, 8 and 10)."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,26 @@ def _joined(context: "Context", given: "Sequence[Sql]", sign: str) -> "Sql | Non
             return None
         parts.append(part)
     errors = any_error(*(truth_error(one) for one in given))
-    return boolean(f"({f' {sign} '.join(parts)})", errors)
+    return boolean(f"({f' {sign} '.join(_as_ranges(parts) if sign == 'AND' else parts)})", errors)
+
+
+_COLUMN, _BOUND = r'[a-z0-9]+\."[^"]+"', r"'[^']+'::(?:float8|timestamptz)"
+_SIGN = "(?:=|<|<=|>|>=)"
+_COMPARED = re.compile(rf"\((?:({_COLUMN}) {_SIGN} {_BOUND}|{_BOUND} {_SIGN} ({_COLUMN}))\)")
+_OR_BLANK = re.compile(
+    rf"\(\(?((?:{_COLUMN}) {_SIGN} {_BOUND}|{_BOUND} {_SIGN} (?:{_COLUMN}))\)? OR ({_COLUMN}) IS NULL\)"
+)
+
+
+def _as_ranges(conditions: Sequence[str]) -> list[str]:
+    """The same conditions together, without the blanks that one of them excludes: an index serves a bare comparison."""
+    found = [_COMPARED.fullmatch(condition) for condition in conditions]
+    filled = {one[1] or one[2] for one in found if one is not None}
+    made = []
+    for condition in conditions:
+        blank = _OR_BLANK.fullmatch(condition)
+        made.append(condition if blank is None or blank[2] not in filled else f"({blank[1]})")
+    return made
 
 
 def _odd(given: "Sequence[Sql]") -> "Sql | None":
