@@ -398,10 +398,14 @@ def json_sql(given: Field, column: str) -> str:
         fresh = _lookup_json(computed.way, computed.source, relation)
         if computed.stored is None or made is None or computed.source.type not in _SHOWN_AS_COMPUTED:
             return fresh
-        item = _scalar_json(made, _own_result(computed.source), "x.item")
+        own = _own_result(computed.source)
+        item = _scalar_json(made, own, "x.item")
         shown = (
-            f"(SELECT '[' || string_agg({item}, ',' ORDER BY x.place) || ']'"
-            f" FROM unnest({made.value}) WITH ORDINALITY AS x(item, place))"
+            # Most cells have one item, which needs no aggregate.
+            f"CASE cardinality({made.value}) WHEN 0 THEN NULL"
+            f" WHEN 1 THEN '[' || {_scalar_json(made, own, f'({made.value})[1]')} || ']' ELSE"
+            f" (SELECT '[' || string_agg({item}, ',' ORDER BY x.place) || ']'"
+            f" FROM unnest({made.value}) WITH ORDINALITY AS x(item, place)) END"
         )
         # An error hides the other items, which the cell shows all the same.
         return shown if made.error is None else f"CASE WHEN {made.error} THEN {fresh} ELSE {shown} END"
@@ -417,8 +421,9 @@ def json_sql(given: Field, column: str) -> str:
             f" FROM unnest({made.value}) WITH ORDINALITY AS x(item, place))"
         )
         return shown if made.error is None else f"CASE WHEN {made.error} THEN '{ERROR_JSON}' ELSE {shown} END"
-    if made.is_simple and made.error is None:
-        return _scalar_json(made, result, made.value)
+    if made.is_simple:
+        shown = _scalar_json(made, result, made.value)
+        return shown if made.error is None else f"CASE WHEN {made.error} THEN '{ERROR_JSON}' ELSE {shown} END"
     shown = _scalar_json(made, result, "x.v")
     if made.error is None:
         return f"(SELECT {shown} FROM (SELECT {made.value} AS v OFFSET 0) x)"
