@@ -19,6 +19,7 @@ from pyat.formula.sql import Sql
 from pyat.formula.tree import Reference, postorder
 from pyat.formula.types import Kind, Type
 from pyat.formula.values import ERROR, Moment, Value
+from pyat.foundation.ids import BaseId
 from pyat.foundation.sql import literal, quote
 from pyat.recordstore.fieldtypes import find
 from pyat.recordstore.fieldtypes.base import TEXT_LENGTH_MAX
@@ -99,14 +100,14 @@ class Computed:
             is_column=True,
         )
 
-    def expression(self, relation: str) -> Sql | None:
-        """As `sql`, made anew from what the value depends on."""
+    def expression(self, relation: str, gathered: "Gathered | None" = None) -> Sql | None:
+        """As `sql`, made anew from what the value depends on; the values over links may be `gathered` for several cells."""
         if self.problem is not None:
             return sql.null(types.TEXT)
         if self.way is not None and self.source is not None:
             if self.formula is None:
-                return _values_sql(self.way, self.source, relation, with_blanks=False)
-            found = _values_sql(self.way, self.source, relation, with_blanks=True)
+                return _values_sql(self.way, self.source, relation, with_blanks=False, gathered=gathered)
+            found = _values_sql(self.way, self.source, relation, with_blanks=True, gathered=gathered)
             made = None if found is None else sql.compile(self.formula, _RollupSource(found))
         else:
             assert self.formula is not None and self.table is not None, "a formula field has a formula"
@@ -230,30 +231,77 @@ class RecordSource:
         return _reader_of(made)
 
 
-def _values_sql(way: Link, source: Field, relation: str, *, with_blanks: bool) -> Sql | None:
+class Gathered:
+    """What cells need of the records at the other ends of the same links, read once for all of them."""
+
+    def __init__(self, way: Link, base_id: BaseId, relation: str, name: str) -> None:
+        """`name` is the relation's that has all of it, beside `relation`."""
+        self._rows, self._name = linked_rows(base_id, way, relation), name
+        self._columns: dict[str, str] = {}
+
+    def add(self, aggregate: str) -> str:
+        """SQL of the value of an aggregate over the linked records."""
+        return f"{self._name}.{self._columns.setdefault(aggregate, f'a{len(self._columns)}')}"
+
+    def listed(self, rows: str) -> str:
+        """SQL of a list that takes more than an aggregate over the linked records: the select `rows`."""
+        return f"({rows})"
+
+    @property
+    def sql(self) -> str:
+        """A relation of one row, to be joined laterally; empty where nothing was added."""
+        columns = ", ".join(f"{aggregate} AS {column}" for aggregate, column in self._columns.items())
+        return f"LATERAL (SELECT {columns} {self._rows.sql}) {self._name}" if columns else ""
+
+
+class Unlinked(Gathered):
+    """What there is of a record that has no links yet."""
+
+    def add(self, aggregate: str) -> str:
+        """NULL, as of no rows."""
+        return "NULL"
+
+    def listed(self, rows: str) -> str:
+        """NULL, as of no rows."""
+        return "NULL"
+
+
+def _values_sql(
+    way: Link, source: Field, relation: str, *, with_blanks: bool, gathered: Gathered | None = None
+) -> Sql | None:
     """The values of a field in the linked records, in the order of the cell, as an array; arrays are flattened."""
     rows = linked_rows(source.base_id, way, relation)
     made = sql_of(source, rows.other)
     if made is None or made.branches:
         return None
+
+    def aggregated(aggregate: str) -> str:
+        return f"(SELECT {aggregate} {rows.sql})" if gathered is None else gathered.add(aggregate)
+
     order = f"ORDER BY {rows.order}"
-    error = None
-    if made.error is not None:
-        error = f"(SELECT bool_or({made.error}) {rows.sql})"
+    error = None if made.error is None else aggregated(f"bool_or({made.error})")
     pg_type = sql.pg_type(made.type.element)
     if made.type.is_array:
         item = f"{rows.other}u"
         filtered = "" if with_blanks else f" FILTER (WHERE {item}.x IS NOT NULL)"
-        found = (
-            f"(SELECT array_agg({item}.x {order}, {item}.place){filtered} {rows.joined},"
-            f" unnest({made.value}) WITH ORDINALITY AS {item}(x, place) {rows.where})"
+        select = (
+            f"SELECT array_agg({item}.x {order}, {item}.place){filtered} {rows.joined},"
+            f" unnest({made.value}) WITH ORDINALITY AS {item}(x, place) {rows.where}"
         )
+        found = f"({select})" if gathered is None else gathered.listed(select)
     else:
         value = made.value if made.type.kind is not Kind.BLANK else f"{made.value}::{pg_type}"
         filtered = "" if with_blanks or made.is_filled else f" FILTER (WHERE {value} IS NOT NULL)"
-        found = f"(SELECT array_agg({value} {order}){filtered} {rows.sql})"
+        found = aggregated(f"array_agg({value} {order}){filtered}")
     array = replace(made.type if made.type.kind is not Kind.BLANK else types.TEXT, is_array=True)
-    return Sql(f"COALESCE({found}, '{{}}'::{pg_type}[])", array, error, is_filled=True, is_finite=made.is_finite)
+    return Sql(
+        f"COALESCE({found}, '{{}}'::{pg_type}[])",
+        array,
+        error,
+        is_simple=gathered is not None and not made.type.is_array,
+        is_filled=True,
+        is_finite=made.is_finite,
+    )
 
 
 def _values_reader(way: Link, source: Field, relation: str, *, with_blanks: bool) -> Reader:

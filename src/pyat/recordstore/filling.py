@@ -259,7 +259,7 @@ async def check(
                         "SELECT count(*) AS count, (array_agg(r._id ORDER BY r._n))[1:5] AS record_ids"
                         f" FROM {quote(base_id, table.table_id)} r,"
                         f" LATERAL (SELECT {cell.value} AS v, {cell.error} AS e OFFSET 0) x"
-                        f" WHERE ROW({', '.join(own)}) IS DISTINCT FROM ROW({', '.join(new)})",
+                        f" WHERE ROW({', '.join(own)})::record *<> ROW({', '.join(new)})::record",
                     )
                 )
                 assert row is not None, "an aggregate has one row"

@@ -23,7 +23,7 @@ from pyat.foundation.ids import BaseId
 from pyat.foundation.sql import Statement, literal, quote
 from pyat.recordstore import computing, ddl
 from pyat.recordstore.columns import column_type
-from pyat.recordstore.computing import COMPUTED, error_column
+from pyat.recordstore.computing import COMPUTED, Gathered, Unlinked, error_column
 from pyat.recordstore.structure import Base, Field, Link
 
 AFFECTED_MAX: Final = 5_000
@@ -108,11 +108,24 @@ def _cell(one: Field) -> Cell | None:
     made = computed.expression("r")
     if made is None or made.branches or len(made.value) + len(made.error or "") > sql.LENGTH_MAX:
         return None
-    value = made.value if made.error is None else f"CASE WHEN {made.error} THEN NULL ELSE {made.value} END"
     shape = {"error": made.error is not None, "finite": made.is_finite, "filled": made.is_filled and made.error is None}
+    return Cell(one, *_expressed(made), sql.pg_type(computed.type), shape)
+
+
+def _expressed(made: sql.Sql) -> tuple[str, str]:
+    """The value of a kept cell, and whether it is an error."""
+    if made.error is None:
+        return made.value, "NULL::bool"
     # A condition that is NULL is no error.
-    error = "NULL::bool" if made.error is None else f"({made.error}) OR NULL"
-    return Cell(one, value, error, sql.pg_type(computed.type), shape)
+    return f"CASE WHEN {made.error} THEN NULL ELSE {made.value} END", f"({made.error}) OR NULL"
+
+
+def _gathered(cell: Cell, by: Gathered) -> tuple[str, str]:
+    """As a cell's own value and error, from what is gathered over its links."""
+    computed = cell.field.computed
+    made = None if computed is None else computed.expression("r", by)
+    assert made is not None, "a kept cell is in SQL"
+    return _expressed(made)
 
 
 def inputs_of(one: Field) -> list[Field]:
@@ -226,7 +239,7 @@ def functions(made: Kept) -> dict[str, str]:
     for table in made.base.tables:
         cells = made.cells[table.table_id]
         if cells:
-            found[_own_name(table.table_id)] = _own_body(cells)
+            found[_own_name(table.table_id)] = _own_body(base_id, cells)
         watched = [group for group in groups if group.way.linked_table_id == table.table_id]
         body = _changed_body(base_id, watched)
         if body is not None:
@@ -253,18 +266,41 @@ def _links_name(junction: str) -> str:
     return f"{_PREFIX}_links_{junction}"
 
 
-def _own_body(cells: Sequence[Cell]) -> str:
-    """Before a row is stored: its formulas, and in a new one also what comes over links, of which it has none yet."""
-    by_links = {cell.field.field_id for cell in cells if cell.field.computed and cell.field.computed.way is not None}
+def _own_body(base_id: BaseId, cells: Sequence[Cell]) -> str:
+    """Before a row is stored: its formulas, if it is new or something that they read changed.
+
+    In a new one also what comes over links, of which it has none yet.
+    """
     steps = []
     for level in _levels(cells):
-        new = [cell for cell in level if cell.field.field_id in by_links]
+        new = [(cell, way) for cell in level if (way := _way_of(cell)) is not None]
         if new:
-            steps.append(f"IF TG_OP = 'INSERT' THEN {_assigned(new)} END IF;")
-        every = [cell for cell in level if cell.field.field_id not in by_links]
+            made = [(cell, *_gathered(cell, Unlinked(way, base_id, "r", ""))) for cell, way in new]
+            steps.append(f"IF TG_OP = 'INSERT' THEN {_assigned(made)} END IF;")
+        every = [(cell, cell.value, cell.error) for cell in level if _way_of(cell) is None]
         if every:
-            steps.append(_assigned(every))
+            columns = list(dict.fromkeys(name for cell, _, _ in every for name in _own_columns(cell.field)))
+            old, now = (", ".join(f"{row}.{quote(name)}" for name in columns) for row in ("OLD", "NEW"))
+            changed = f" OR ROW({now})::record *<> ROW({old})::record" if columns else ""
+            steps.append(f"IF TG_OP = 'INSERT'{changed} THEN {_assigned(every)} END IF;")
     return f"BEGIN {' '.join(steps)} RETURN NEW; END"
+
+
+def _way_of(cell: Cell) -> Link | None:
+    """The links of a rollup or lookup."""
+    return None if cell.field.computed is None else cell.field.computed.way
+
+
+def _own_columns(one: Field) -> list[str]:
+    """The columns of its own record that a formula reads."""
+    computed = one.computed
+    assert computed is not None and computed.table is not None and computed.formula is not None, "it is a formula"
+    found = [name for field_id in computed.field_ids for name in _columns_of(computed.table.fields[field_id])]
+    for wanted in computed.formula.inputs:
+        if wanted.key == "LAST_MODIFIED_TIME":
+            watcher = computed.table.watcher(wanted.field_ids)
+            found += ["_modified"] if watcher is None else _columns_of(watcher)
+    return found
 
 
 def _levels(cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -280,14 +316,14 @@ def _levels(cells: Sequence[Cell]) -> list[list[Cell]]:
     return found
 
 
-def _assigned(cells: Sequence[Cell]) -> str:
+def _assigned(cells: Iterable[tuple[Cell, str, str]]) -> str:
     sources, targets = [], []
-    for cell in cells:
+    for cell, value, error in cells:
         name = _stored_name(cell)
-        sources.append(cell.value)
+        sources.append(value)
         targets.append(f"NEW.{quote(name)}")
         if cell.shape["error"]:
-            sources.append(cell.error)
+            sources.append(error)
             targets.append(f"NEW.{quote(error_column(name))}")
     return f"SELECT {', '.join(sources)} INTO {', '.join(targets)} FROM (SELECT NEW.*) r;"
 
@@ -309,7 +345,7 @@ def _changed_body(base_id: BaseId, groups: Sequence[Group]) -> str | None:
         new, old = (", ".join(f"{alias}.{quote(name)}" for name in columns) for alias in "no")
         steps.append(
             f"SELECT array_agg(n._n) INTO changed FROM new_rows n JOIN old_rows o ON o._n = n._n"
-            f" WHERE ROW({new}) IS DISTINCT FROM ROW({old});"
+            f" WHERE ROW({new})::record *<> ROW({old})::record;"
             " IF changed IS NOT NULL THEN"
             f" SELECT array_agg(l.n) INTO affected FROM (SELECT DISTINCT l.{group.way.own} AS n"
             f" FROM {quote(base_id, group.way.junction)} l WHERE l.{group.way.other} = ANY (changed)"
@@ -366,21 +402,27 @@ def set_sql(base_id: BaseId, table_id: str, cells: Sequence[Cell], numbers: str)
     """A statement that sets cells of the records with some creation numbers (SQL of an int8[]), where they differ."""
     relation = quote(base_id, table_id)
     values, sets, own, new = [], [], [], []
+    ways: dict[tuple[str, str], Gathered] = {}
     for number, cell in enumerate(cells):
         name = _stored_name(cell)
-        values.append(f"{cell.value} AS v{number}")
+        way, value, error = _way_of(cell), cell.value, cell.error
+        if way is not None:
+            by = ways.setdefault((way.junction, way.own), Gathered(way, base_id, "r", f"g{len(ways)}"))
+            value, error = _gathered(cell, by)
+        values.append(f"{value} AS v{number}")
         pairs = [(name, f"v{number}")]
         if cell.shape["error"]:
-            values.append(f"{cell.error} AS e{number}")
+            values.append(f"{error} AS e{number}")
             pairs.append((error_column(name), f"e{number}"))
-        for column, value in pairs:
-            sets.append(f"{quote(column)} = x.{value}")
+        for column, alias in pairs:
+            sets.append(f"{quote(column)} = x.{alias}")
             own.append(f"r.{quote(column)}")
-            new.append(f"x.{value}")
+            new.append(f"x.{alias}")
+    joined = "".join(f" CROSS JOIN {by.sql}" for by in ways.values() if by.sql)
     return (
         f"UPDATE {relation} r SET {', '.join(sets)} FROM"
-        f" (SELECT r._n, {', '.join(values)} FROM {relation} r WHERE r._n = ANY ({numbers}) OFFSET 0) x"
-        f" WHERE x._n = r._n AND ROW({', '.join(own)}) IS DISTINCT FROM ROW({', '.join(new)})"
+        f" (SELECT r._n, {', '.join(values)} FROM {relation} r{joined} WHERE r._n = ANY ({numbers}) OFFSET 0) x"
+        f" WHERE x._n = r._n AND ROW({', '.join(own)})::record *<> ROW({', '.join(new)})::record"
     )
 
 

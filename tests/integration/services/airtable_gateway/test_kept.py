@@ -289,3 +289,13 @@ async def test_the_check_finds_what_is_wrong(shop: Shop, database: Database) -> 
         await connection.run(Statement("spoil", f"UPDATE {relation} SET {quote(amount.name)} = 7 WHERE _n = 1"))
     (first, *_) = (await shop.check()).differences
     assert (first.table, first.field, first.count) == ("Lines", "Amount", 1)
+
+
+async def test_the_sign_of_a_zero_is_a_change(shop: Shop) -> None:
+    await shop.add("Lines", "Side", "formula", formula="1 / {Amount}")
+    await shop.keep()
+    (line,) = await shop.create("Lines", {"Name": "l", "Price": 5, "Quantity": 0})
+    assert line["fields"]["Side"] == {"specialValue": "Infinity"}
+    (changed,) = await shop.update("Lines", (line["id"], {"Price": -5}))
+    assert changed["fields"]["Side"] == {"specialValue": "-Infinity"}
+    await is_right(shop, kept=KEPT + 1)
