@@ -4,6 +4,9 @@ One level of dependencies after the other: new columns get their triggers, then 
 awaited, then records are filled in chunks, each in a transaction of its own, then readers use the columns. Until that
 moment they compute the cells themselves, so they never see one that is not right. Whoever dies half-way is followed by
 another one, who goes on where the last chunk ended.
+
+What a write left to do because it reached too many records is made up for in the same way, for those records alone; the
+triggers take it on to whatever depends on them.
 """
 
 import asyncio
@@ -18,13 +21,15 @@ from pyat.foundation.db import RETRIABLE, Connection, Database
 from pyat.foundation.ids import BaseId
 from pyat.foundation.sql import Statement, quote
 from pyat.recordstore import computing, ddl, maintaining
-from pyat.recordstore.maintaining import Cell, Kept
+from pyat.recordstore.maintaining import Cell, Group, Kept
 from pyat.recordstore.structure import Base
 
 CHUNK_ROWS: Final = 2_000
 """Records filled at once; as long as it takes to write them, nobody else can."""
 PAUSE_SHARE: Final = 0.2
 """How long a chunk is rested after, as a share of the time it took: processors and disk are there for others first."""
+NOTES_READ: Final = 20
+"""Notes of what was missed that are taken up at once."""
 RETRIES_MAX: Final = 60
 _PAUSE_S: Final = 0.05
 
@@ -55,9 +60,9 @@ async def fill(database: Database, base_id: BaseId, load: Load, progress: Progre
     count = 0
     while True:
         added = await _retried(lambda: _add_columns(database, base_id, load))
-        ready = await _fill_level(database, base_id, load, progress)
+        caught_up, ready = await _fill_level(database, base_id, load, progress)
         count += ready
-        if not added and not ready:
+        if not added and not caught_up and not ready:
             return count
 
 
@@ -80,24 +85,88 @@ async def _await_writers(database: Database, progress: Progress) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _fill_level(database: Database, base_id: BaseId, load: Load, progress: Progress) -> int:
-    """Fill the columns whose inputs are ready, table by table; how many became ready."""
+async def _fill_level(database: Database, base_id: BaseId, load: Load, progress: Progress) -> tuple[int, int]:
+    """Make up for what was missed, and fill the columns whose inputs are ready; how many notes, and how many columns."""
     async with database.connection() as connection:
         base = await load(connection)
         if base is None:
-            return 0
+            return 0, 0
         made = maintaining.kept(base)
+        # In this order: whoever leaves a note later makes the misses of these columns out of date.
         columns = await _columns(connection, base_id)
-    ready = 0
-    if columns:
+        missed = await connection.rows(
+            Statement("missed", f"SELECT * FROM {quote(base_id)}.base_missed ORDER BY id LIMIT {NOTES_READ}")
+        )
+    if columns or missed:
         await _await_writers(database, progress)
+    await _catch_up(database, made, missed, progress)
+    ready = 0
     for table_id, cells in made.cells.items():
         level = [cell for cell in cells if cell.field.field_id in columns and _can_be_filled(cell)]
         if level:
-            wanted = [columns[cell.field.field_id] for cell in level]
-            await _fill_table(database, made, table_id, level, wanted, progress)
-            ready += await _retried(functools.partial(_set_ready, database, base_id, wanted))
-    return ready
+            every = [columns[cell.field.field_id] for cell in level]
+            partly = [cell for cell in level if columns[cell.field.field_id].filled < maintaining.FILLED]
+            wanted = [columns[cell.field.field_id] for cell in partly]
+            if partly:
+                await _fill_table(database, made, table_id, partly, wanted, progress)
+            ready += await _retried(functools.partial(_set_ready, database, base_id, every))
+    return len(missed), ready
+
+
+async def _catch_up(database: Database, made: Kept, missed: Sequence[Any], progress: Progress) -> None:
+    """Set the cells that notes of `base_missed` are about, and forget the notes.
+
+    Everybody has ended who may have written without seeing what the notes are about.
+    """
+    base_id = made.base.base_id
+    groups = {(group.table_id, group.way.junction, group.way.own): group for group in made.groups()}
+    changed: dict[tuple[str, str, str], set[int]] = {}
+    affected: dict[tuple[str, str, str], set[int]] = {}
+    for note in missed:
+        key = note["table_id"], note["junction"], note["own"]
+        changed.setdefault(key, set()).update(note["changed"] or ())
+        affected.setdefault(key, set()).update(note["affected"] or ())
+    for key, numbers in affected.items():
+        if key not in groups:
+            continue
+        group = groups[key]
+        way = group.way
+        async with database.connection() as connection:
+            reached = await connection.value(
+                Statement(
+                    "reached",
+                    f"SELECT array_agg(DISTINCT l.{way.own}) FROM {quote(base_id, way.junction)} l"
+                    f" WHERE l.{way.other} = ANY ($1::int8[])",
+                ),
+                list(changed[key]),
+            )
+        wanted = sorted(numbers.union(reached or ()))
+        await _set_some(database, base_id, group, wanted, progress)
+    if missed:
+        forget = Statement("forget_missed", f"DELETE FROM {quote(base_id)}.base_missed WHERE id = ANY ($1::int8[])")
+        await _retried(lambda: database.run(forget, [note["id"] for note in missed]))
+
+
+async def _set_some(
+    database: Database, base_id: BaseId, group: Group, numbers: Sequence[int], progress: Progress
+) -> None:
+    """Set the cells of a group in the records with some creation numbers."""
+    relation = quote(base_id, group.table_id)
+    take = Statement(
+        "take_some", f"SELECT FROM {relation} r WHERE r._n = ANY ($1::int8[]) ORDER BY r._n FOR NO KEY UPDATE"
+    )
+    write = Statement("set_some", maintaining.set_sql(base_id, group.table_id, group.cells, "$1::int8[]"))
+
+    async def chunk(some: Sequence[int]) -> None:
+        async with database.transaction() as connection:
+            await connection.run(take, some)
+            await connection.run(write, some)
+
+    for start in range(0, len(numbers), CHUNK_ROWS):
+        began = time.monotonic()
+        await _retried(functools.partial(chunk, numbers[start : start + CHUNK_ROWS]))
+        await progress()
+        await asyncio.sleep((time.monotonic() - began) * PAUSE_SHARE)
 
 
 def _can_be_filled(cell: Cell) -> bool:
@@ -169,7 +238,9 @@ async def _set_ready(database: Database, base_id: BaseId, columns: Sequence[_Col
                 "set_ready",
                 f"UPDATE {quote(base_id)}.base_computed c SET is_ready = true"
                 " FROM unnest($1::text[], $2::text[], $3::int8[]) AS u(field_id, generation, misses)"
-                " WHERE c.field_id = u.field_id AND c.generation = u.generation AND c.misses = u.misses RETURNING c.field_id",
+                " WHERE c.field_id = u.field_id AND c.generation = u.generation AND c.misses = u.misses"
+                f" AND NOT EXISTS (SELECT FROM {quote(base_id)}.base_missed m WHERE m.table_id = c.table_id)"
+                " RETURNING c.field_id",
             ),
             [column.field_id for column in columns],
             [column.generation for column in columns],
@@ -276,4 +347,4 @@ async def fill_anew(database: Database, base_id: BaseId, load: Load, field_ids: 
         base = await load(connection)
         if base is not None:
             missed = maintaining.dependents(field_ids, maintaining.kept(base))
-            await connection.run(Statement("fill_anew", maintaining.miss_sql(base_id, missed)))
+            await connection.run(Statement("fill_anew", maintaining.unfilled_sql(base_id, missed)))

@@ -130,6 +130,8 @@ CREATE TABLE {base}.base_syncs (
 # A column of `base_computed` that is no field's waits for the next one of its type: a relation has 1,600 columns in its
 # whole life. `misses` counts changes that were too large for their own transaction. A column that is not to be read any
 # more makes plans out of date, and that at the very end of the transaction, which goes on by its own plan until then.
+# `base_missed` has what such changes left to do: the records of one side of links that changed, or those of the other side
+# that show something of them.
 _COMPUTED = """
 CREATE TABLE {base}.base_computed (
     table_id text NOT NULL REFERENCES {base}.base_tables ON DELETE CASCADE,
@@ -143,6 +145,14 @@ CREATE TABLE {base}.base_computed (
     filled int8 NOT NULL DEFAULT 0,
     misses int8 NOT NULL DEFAULT 0,
     PRIMARY KEY (table_id, name)
+);
+CREATE TABLE {base}.base_missed (
+    id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    table_id text NOT NULL REFERENCES {base}.base_tables ON DELETE CASCADE,
+    junction text NOT NULL,
+    own text NOT NULL,
+    changed int8[],
+    affected int8[]
 );
 CREATE FUNCTION {base}.base_computed_missed() RETURNS trigger LANGUAGE plpgsql AS $missed$
 BEGIN

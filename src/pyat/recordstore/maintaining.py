@@ -5,8 +5,8 @@ lookups, formulas over links) is set when those records or the links change: by 
 them, which then fires the same triggers there, along the fields' dependencies, until nothing changes any more. The
 records are locked before their new values are read, so that two writers never each miss what the other one changed.
 
-A change that reaches more than `AFFECTED_MAX` records of a table is left to whoever fills columns: from that commit on the
-cells are computed when they are read, until the columns are right again. See `filling`.
+A change that reaches more than `AFFECTED_MAX` records of a table is noted and left to whoever fills columns: from that
+commit on the cells are computed when they are read, until the columns are right again. See `filling`.
 """
 
 import hashlib
@@ -28,6 +28,10 @@ from pyat.recordstore.structure import Base, Field, Link
 
 AFFECTED_MAX: Final = 5_000
 """Records of one table that a write recomputes itself."""
+MISSED_MAX: Final = 200_000
+"""Records that a note of what is left has; where they are more, all of a table is filled again."""
+FILLED: Final = 2**62
+"""How far a column is filled that has a value in every record."""
 
 _PREFIX: Final = "cmp"
 _KINDS: Final = frozenset({Kind.NUMBER, Kind.TEXT, Kind.DATE})
@@ -347,14 +351,16 @@ def _changed_body(base_id: BaseId, groups: Sequence[Group]) -> str | None:
             f"SELECT array_agg(n._n) INTO changed FROM new_rows n JOIN old_rows o ON o._n = n._n"
             f" WHERE ROW({new})::record *<> ROW({old})::record;"
             " IF changed IS NOT NULL THEN"
-            f" SELECT array_agg(l.n) INTO affected FROM (SELECT DISTINCT l.{group.way.own} AS n"
+            # Links are counted, not records, so that nobody looks at all of a hub's.
+            f" SELECT count(*), array_agg(DISTINCT l.n) INTO reached, affected FROM (SELECT l.{group.way.own} AS n"
             f" FROM {quote(base_id, group.way.junction)} l WHERE l.{group.way.other} = ANY (changed)"
             f" LIMIT {AFFECTED_MAX + 1}) l;"
-            f" PERFORM {quote(base_id, group.name)}(affected); END IF;"
+            f" IF reached > {AFFECTED_MAX} THEN PERFORM {quote(base_id, group.name)}(NULL, changed);"
+            f" ELSIF reached > 0 THEN PERFORM {quote(base_id, group.name)}(affected, NULL); END IF; END IF;"
         )
     if not steps:
         return None
-    return f"DECLARE changed int8[]; affected int8[]; BEGIN {' '.join(steps)} RETURN NULL; END"
+    return f"DECLARE changed int8[]; affected int8[]; reached int8; BEGIN {' '.join(steps)} RETURN NULL; END"
 
 
 def _links_body(base_id: BaseId, groups: Sequence[Group]) -> str:
@@ -369,33 +375,52 @@ def _links_body(base_id: BaseId, groups: Sequence[Group]) -> str:
         }
         chosen = " ELSE".join(
             f"IF TG_OP = '{operation}' THEN SELECT array_agg(l.n) INTO affected"
-            f" FROM (SELECT DISTINCT q.n FROM ({part}) q LIMIT {AFFECTED_MAX + 1}) l;"
+            f" FROM (SELECT DISTINCT q.n FROM ({part}) q LIMIT {MISSED_MAX + 1}) l;"
             for operation, part in parts.items()
         )
-        steps.append(f"{chosen} END IF; PERFORM {quote(base_id, group.name)}(affected);".replace("ELSEIF", "ELSIF"))
+        steps.append(
+            f"{chosen} END IF; PERFORM {quote(base_id, group.name)}(affected, NULL);".replace("ELSEIF", "ELSIF")
+        )
     return f"DECLARE affected int8[]; BEGIN {' '.join(steps)} RETURN NULL; END"
 
 
 def _group_body(made: Kept, group: Group) -> str:
-    """Set the cells of a group in some records, or note that they are too many."""
+    """Set the cells of a group in some records, or note that they are too many: they, or what they show (`changed`)."""
     base_id = made.base.base_id
-    missed = dependents([cell.field.field_id for cell in group.cells], made)
+    field_ids = [cell.field.field_id for cell in group.cells]
+    missed = dependents(field_ids, made)
+    row = ", ".join(literal(text) for text in (group.table_id, group.way.junction, group.way.own))
     return (
-        "BEGIN IF affected IS NULL THEN RETURN; END IF;"
-        f" IF cardinality(affected) > {AFFECTED_MAX} THEN {miss_sql(base_id, missed)}; RETURN; END IF;"
+        "BEGIN IF affected IS NULL AND changed IS NULL THEN RETURN; END IF;"
+        f" IF greatest(cardinality(affected), cardinality(changed)) > {MISSED_MAX} THEN"
+        f" {unfilled_sql(base_id, field_ids)}; {_miss_sql(base_id, missed)}; RETURN; END IF;"
+        f" IF changed IS NOT NULL OR cardinality(affected) > {AFFECTED_MAX} THEN"
+        f" INSERT INTO {quote(base_id)}.base_missed (table_id, junction, own, changed, affected)"
+        f" VALUES ({row}, changed, affected); {_miss_sql(base_id, missed)}; RETURN; END IF;"
         # What is read after the lock has all that others wrote who had it before.
         f" PERFORM FROM {quote(base_id, group.table_id)} r WHERE r._n = ANY (affected) ORDER BY r._n FOR NO KEY UPDATE;"
         f" {set_sql(base_id, group.table_id, group.cells, 'affected')}; END"
     )
 
 
-def miss_sql(base_id: BaseId, field_ids: Sequence[str]) -> str:
+def _miss_sql(base_id: BaseId, field_ids: Sequence[str]) -> str:
+    """A statement after which columns are not read before what was missed is made up for."""
+    return (
+        f"UPDATE {quote(base_id)}.base_computed SET is_ready = false, misses = misses + 1,"
+        f" filled = CASE WHEN is_ready THEN {FILLED} ELSE filled END WHERE field_id IN ({_listed(field_ids)})"
+    )
+
+
+def unfilled_sql(base_id: BaseId, field_ids: Sequence[str]) -> str:
     """A statement after which columns are not read before they were filled again."""
-    names = ", ".join(literal(field_id) for field_id in field_ids)
     return (
         f"UPDATE {quote(base_id)}.base_computed SET is_ready = false, filled = 0, misses = misses + 1"
-        f" WHERE field_id IN ({names})"
+        f" WHERE field_id IN ({_listed(field_ids)})"
     )
+
+
+def _listed(field_ids: Sequence[str]) -> str:
+    return ", ".join(literal(field_id) for field_id in field_ids)
 
 
 def set_sql(base_id: BaseId, table_id: str, cells: Sequence[Cell], numbers: str) -> str:
@@ -450,7 +475,7 @@ async def _replace_functions(connection: Connection, base_id: BaseId, wanted: Ma
         if there.get(name) == digest:
             continue
         is_group = name.startswith(f"{_PREFIX}_group_")
-        signature = f"{quote(base_id, name)}({'affected int8[]' if is_group else ''})"
+        signature = f"{quote(base_id, name)}({'affected int8[], changed int8[]' if is_group else ''})"
         script.append(
             f"CREATE OR REPLACE FUNCTION {signature} RETURNS {'void' if is_group else 'trigger'}"
             f" LANGUAGE plpgsql AS {literal(body)};"

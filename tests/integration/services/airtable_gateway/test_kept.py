@@ -172,6 +172,26 @@ async def test_a_change_that_reaches_too_many_is_computed_when_read_until_it_is_
     assert await shop.column("Lines", "Rank") == [["Bob"] * 8]
 
 
+@pytest.mark.parametrize("missed_max", [3, maintaining.MISSED_MAX])
+async def test_writes_that_reach_too_many_are_made_up_for_while_others_write(
+    database: Database, cache: Cache, monkeypatch: pytest.MonkeyPatch, missed_max: int
+) -> None:
+    monkeypatch.setattr(maintaining, "AFFECTED_MAX", 1)
+    monkeypatch.setattr(maintaining, "MISSED_MAX", missed_max)
+    monkeypatch.setattr(filling, "CHUNK_ROWS", 2)
+    shop = await make_shop(database, cache)
+    await add_fields(shop)
+    await shop.keep()
+    writers = [asyncio.create_task(storm(shop, random.Random(number), 25)) for number in range(3)]
+    while not all(writer.done() for writer in writers):
+        await shop.keep()
+        checked = await shop.check()
+        assert not checked.differences
+    await asyncio.gather(*writers)
+    await shop.keep()
+    await is_right(shop)
+
+
 async def column_names(database: Database, shop: Shop, table: str) -> list[str]:
     """The columns for computed cells that a table's relation has."""
     base = await shop.base()
