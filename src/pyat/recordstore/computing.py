@@ -80,6 +80,8 @@ class Computed:
     """Of the column that holds the cells, filled or not; None where they are not kept."""
     stored: Stored | None = None
     """The column to read instead of computing."""
+    is_pending: bool = False
+    """Whether the column is not read until a change that reached too many records is in all of it."""
     sqls: dict[str, Sql | None] = field(default_factory=dict)
 
     def sql(self, relation: str) -> Sql | None:
@@ -594,6 +596,12 @@ def sort_keys(given: Field, column: str) -> tuple[tuple[str, str], ...]:
     return ((f"({value})", pg_type),)
 
 
+def columns_read(base: Base) -> list[str]:
+    """The ids of the fields whose cells plans for a structure read from columns."""
+    every = (one for table in base.tables for one in table.fields)
+    return [one.field_id for one in every if one.computed is not None and one.computed.stored is not None]
+
+
 def reads_itself(table: Table) -> bool:
     """Whether cells of the table's records are made of other records of the same table. Made once for a structure."""
     found: bool | None = table.plans.get("reads_itself")
@@ -719,6 +727,7 @@ def _keep(stored: Stored, computed: Computed, definition: Options | None, *, use
         return
     computed.generation = stored.generation
     computed.stored = stored if stored.is_ready or uses_unready else None
+    computed.is_pending = stored.is_behind
 
 
 def definition_of(one: Field) -> Options | None:
@@ -997,4 +1006,7 @@ def _told(one: Field) -> Field:
     told: dict[str, Any] = {"isValid": is_valid, "result": computed.result if is_valid else None}
     if "referencedFieldIds" in one.options:
         told["referencedFieldIds"] = list(computed.field_ids) if is_valid else None
-    return replace(one, options={**one.options, **told})
+    if computed.is_pending:
+        told["isPending"] = True
+    options = {name: value for name, value in one.options.items() if name != "isPending"}
+    return replace(one, options={**options, **told})

@@ -62,6 +62,14 @@ async def create_base(connection: Connection, base_id: BaseId) -> None:
     await layouts.create(connection, base_id)
 
 
+def has_unready(base_id: BaseId) -> Statement:
+    """SQL of whether one of some computed fields, `$1::text[]` of ids, has a column that is not to be read now."""
+    return Statement(
+        "has_unready",
+        f"SELECT EXISTS (SELECT FROM {quote(base_id)}.base_computed WHERE NOT is_ready AND field_id = ANY ($1::text[]))",
+    )
+
+
 async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Table, ...]]:
     """The version and the tables of a base, from one snapshot. Raises UndefinedTableError when there is no such base."""
     found = orjson.loads(await connection.value(Statement("load_base", _LOAD.format(base=quote(base_id)))))
@@ -103,7 +111,14 @@ def _fields(
 ) -> dict[str, list[Field]]:
     """The fields of each table by its id; link fields know the primary field of the table they link to."""
     stored = {
-        row["field_id"]: Stored(row["name"], row["generation"], row["definition"], row["shape"], row["is_ready"])
+        row["field_id"]: Stored(
+            row["name"],
+            row["generation"],
+            row["definition"],
+            row["shape"],
+            row["is_ready"],
+            is_behind=not row["is_ready"] and row["misses"] > 0,
+        )
         for row in columns
     }
     by_id = {

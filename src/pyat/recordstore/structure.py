@@ -70,6 +70,8 @@ class Stored:
     shape: Options
     """What is known of all values: `{"error": …, "finite": …, "filled": …}`."""
     is_ready: bool
+    is_behind: bool = False
+    """Whether a change that reached too many records is not in all of it yet."""
 
 
 @dataclass(frozen=True)

@@ -162,14 +162,33 @@ async def test_a_change_that_reaches_too_many_is_computed_when_read_until_it_is_
     await is_right(shop)
     await shop.update("Customers", (customer["id"], {"Name": "Bob"}))
     assert (await shop.check()).columns < KEPT
+    assert (await shop.field("Orders.Whose")).options["isPending"]
+    assert "isPending" not in (await shop.field("Lines.Amount")).options
     assert await shop.column("Orders", "Whose") == ["Bob"] * 8
     assert await shop.column("Orders", "Rank") == [["small Bob"]] * 8
     await shop.create("Lines", {"Price": 9, "Quantity": 9, "Order": [order["id"] for order in orders]})
     assert await shop.column("Customers", "Spent") == [648]
     await shop.keep()
     await is_right(shop)
+    assert "isPending" not in (await shop.field("Orders.Whose")).options
     assert await shop.column("Orders", "Rank") == [["big Bob"]] * 8
     assert await shop.column("Lines", "Rank") == [["Bob"] * 8]
+
+
+async def test_the_answer_of_a_write_that_reaches_too_many_records_of_its_own_table(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (order,) = await shop.create("Orders", {"Name": "o"})
+    rows = ({"Price": 1, "Quantity": 1, "Order": [order["id"]]} for _ in range(5))
+    (line, *_) = await shop.create("Lines", *rows)
+    await shop.add("Lines", "All", "lookup", link="Lines.Order", source="Orders.Total")
+    monkeypatch.setattr(maintaining, "AFFECTED_MAX", 4)
+    await shop.add("Lines", "Doubled", "formula", formula="{Price} * 2")
+    await shop.keep()
+    (changed,) = await shop.update("Lines", (line["id"], {"Price": 2}))
+    assert changed["fields"]["All"] == [6]
+    await shop.keep()
+    assert await shop.column("Lines", "All") == [[6]] * 5
 
 
 @pytest.mark.parametrize("missed_max", [3, maintaining.MISSED_MAX])

@@ -591,8 +591,20 @@ async def update_records(
     # A statement does not see what it changes in other records, nor the links that others of its transaction have made
     # meanwhile; the next one does.
     if is_linking or computing.reads_itself(table):
+        table = await _table_now(connection, base, table)
         return await read_records(connection, base, table, record_ids, by_id=by_id)
     return await filled(body, table, by_id=by_id)
+
+
+async def _table_now(connection: Connection, base: Base, table: Table) -> Table:
+    """The table, or as it is after a change of this transaction whose reach left columns that are not to be read."""
+    if not computing.reads_itself(table):
+        return table
+    columns = computing.columns_read(base)
+    if not columns or not await connection.value(ddl.has_unready(base.base_id), columns):
+        return table
+    _, tables = await ddl.load(connection, base.base_id)
+    return next(one for one in tables if one.table_id == table.table_id)
 
 
 async def read_records(
