@@ -105,7 +105,8 @@ def statement(
         "']}'",
     ]
     grouping = f" GROUP BY {', '.join(groups)} ORDER BY {', '.join(orders)} LIMIT {groups_max + 1}" if group_by else ""
-    rows = f"SELECT {', '.join(inner) or '1'} FROM {relation(base_id, table.table_id)} r WHERE {condition}"
+    source = table.joined or relation(base_id, table.table_id)
+    rows = f"SELECT {', '.join(inner) or '1'} FROM {source} r WHERE {condition}"
     return Statement(
         "aggregate",
         f"SELECT (SELECT version FROM {quote(base_id)}.base_state) AS version, count(*) AS group_count,"

@@ -171,6 +171,13 @@ class FilterTooSlow(AppError):
     template = "The formula for filtering records took longer than {time_s} s. Filter by a view, or by a stored field."
 
 
+class CellsTooSlow(AppError):
+    """An order, filter, group or export by cells that only Python computes, which took too long."""
+
+    code, status = "CELLS_TOO_SLOW", 422
+    template = "The values of a formula that the list needs took longer than {time_s} s. Sort, filter or group by another field."
+
+
 class FieldNameTaken(AppError):
     """A field name that is empty or used in the table already (without regard to case)."""
 

@@ -193,7 +193,7 @@ def _page(
     last = f"FILTER (WHERE r._row = {rows_max})"
     n_max = f"(SELECT max(_n) FROM {name})" if blanks is None else "NULL::int8"
     limited = f"ORDER BY {order} LIMIT {rows_max + 1}"
-    rows = [f"SELECT * FROM {name} r WHERE {condition} {limited}" for condition in conditions]
+    rows = [f"SELECT * FROM {table.joined or name} r WHERE {condition} {limited}" for condition in conditions]
     found = rows[0] if len(rows) == 1 else f"SELECT * FROM (({') UNION ALL ('.join(rows)})) r {limited}"
     return (
         f"SELECT (SELECT version FROM {quote(base_id)}.base_state) AS version,"

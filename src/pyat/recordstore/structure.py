@@ -127,6 +127,8 @@ class Table:
     date_dependency: Options | None = None
     number: int = field(default=0, compare=False)
     """Unique in its base and never used again; the change log calls the table by it."""
+    joined: str | None = field(default=None, compare=False)
+    """SQL of a relation to read in the place of the table's own, which has some more columns."""
 
     @cached_property
     def fields_by_id(self) -> dict[str, Field]:

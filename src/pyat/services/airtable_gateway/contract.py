@@ -226,8 +226,8 @@ class Exchange(Protocol):
     """What Airtable's API does not have. Raises as `Records` does."""
 
     async def aggregate(self, *, principal: Principal, base_id: BaseId, table: str, query: AggregateQuery) -> Groups:
-        """Counts, sums and the like. Raises UnknownFieldName, InvalidAggregate, ViewNameNotFound, ViewIdNotFound,
-        ViewOfOtherTable."""
+        """Counts, sums and the like. Raises UnknownFieldName, InvalidAggregate, CellsTooSlow, ViewNameNotFound,
+        ViewIdNotFound, ViewOfOtherTable."""
         ...
 
     async def export_page(
@@ -236,8 +236,8 @@ class Exchange(Protocol):
         """The records after those of the page that gave `after`; the query of a further page is that of the first, with
         the ids of its columns as `fields`.
 
-        Records that were created since the first page are left out. Raises UnknownFieldName, InvalidRequest and what
-        `aggregate` raises for views.
+        Records that were created since the first page are left out. Raises UnknownFieldName, CellsTooSlow, InvalidRequest and
+        what `aggregate` raises for views.
         """
         ...
 
@@ -457,7 +457,7 @@ class Records(Attaching, ChangeLog, Comments, Exchange, Syncs, Protocol):
 
     async def list_records(self, *, principal: Principal, base_id: BaseId, table: str, query: ListQuery) -> RecordPage:
         """One page. Raises UnknownFieldName, ViewNameNotFound, ViewIdNotFound, ViewOfOtherTable, InvalidOffset,
-        IteratorNotAvailable, InvalidFilter, FilterTooSlow."""
+        IteratorNotAvailable, InvalidFilter, FilterTooSlow, CellsTooSlow."""
         ...
 
     async def get_record(

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from pyat.foundation.cache import Cache
 from pyat.foundation.db import Database
-from pyat.recordstore.errors import ComputedValue, InvalidFieldOptions, InvalidFilter
+from pyat.recordstore.errors import CellsTooSlow, ComputedValue, InvalidFieldOptions, InvalidFilter
 from pyat.services.airtable_gateway.contract import (
     Aggregate,
     AggregateQuery,
@@ -16,6 +16,7 @@ from pyat.services.airtable_gateway.contract import (
     ListQuery,
     Sort,
 )
+from pyat.services.airtable_gateway.store import python_columns
 from tests.support.records import decoded
 from tests.support.shop import Shop, make_shop
 
@@ -258,6 +259,97 @@ async def test_what_only_python_can_tell_is_filled_in(shop: Shop) -> None:
     (changed,) = await shop.update("Lines", (ids["l1"], {"Name": "l77"}))
     assert changed["fields"]["Digits"] == "776"
     assert await shop.column("Customers", "Sum") == [52, 0]
+
+
+async def with_tails(shop: Shop) -> None:
+    """Names whose last digits only Python takes off: text, number and moment."""
+    names = ["a7", "b12", None, "c", "B3", "d12"]
+    await shop.create("Customers", *({"Name": name} for name in names))
+    tail = "REGEX_EXTRACT({Name} & '', '[0-9]+$')"
+    await shop.add("Customers", "Tail", "formula", formula=tail)
+    await shop.add("Customers", "Value", "formula", formula=f"VALUE({tail})")
+    await shop.add(
+        "Customers", "When", "formula", formula=f"DATEADD(DATETIME_PARSE('2024-01-01'), VALUE({tail}), 'days')"
+    )
+    await shop.add("Customers", "Clean", "formula", formula="REGEX_REPLACE({Name} & '', '[0-9]', '')")
+    base = await shop.base()
+    (customers,) = (table for table in base.tables if table.name == "Customers")
+    by_python = {one.name for one in customers.fields if one.computed is not None and one.computed.sql("r") is None}
+    assert by_python >= {"Tail", "Value", "When", "Clean"}
+
+
+async def test_records_sort_by_what_only_python_can_tell(shop: Shop) -> None:
+    await with_tails(shop)
+    assert await shop.sorted_by("Customers", "Value") == [None, "c", "B3", "a7", "b12", "d12"]
+    assert await shop.sorted_by("Customers", "Tail", is_descending=True) == ["a7", "B3", "b12", "d12", None, "c"]
+    assert await shop.sorted_by("Customers", "Clean") == [None, "a7", "B3", "b12", "c", "d12"]
+    assert await shop.sorted_by("Customers", "When", is_descending=True) == ["b12", "d12", "a7", "B3", None, "c"]
+    found, offset = [], None
+    while True:
+        query = ListQuery(
+            page_size=1, offset=offset, sort=(Sort("Value", is_descending=True),), fields=("Name", "Tail")
+        )
+        page = await shop.records.list_records(**shop.to, table="Customers", query=query)
+        found += [record["fields"].get("Tail") for record in decoded(page.records)]
+        offset = page.offset
+        if offset is None:
+            break
+    assert found == ["12", "12", "7", "3", {"error": "#ERROR!"}, {"error": "#ERROR!"}]
+    filtered = ListQuery(filter="REGEX_MATCH({Name} & '', '[ad]')", sort=(Sort("Value", is_descending=True),))
+    page = await shop.records.list_records(**shop.to, table="Customers", query=filtered)
+    assert [record["fields"]["Name"] for record in decoded(page.records)] == ["d12", "a7"]
+
+
+async def test_what_python_computes_for_an_order_has_its_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    await with_tails(shop)
+    monkeypatch.setattr(python_columns, "TIME_MAX_S", 0.0)
+    with pytest.raises(CellsTooSlow):
+        await shop.sorted_by("Customers", "Value")
+    assert await shop.sorted_by("Customers", "Name")
+
+
+async def test_views_filter_and_sort_by_what_only_python_can_tell(shop: Shop) -> None:
+    await with_tails(shop)
+    conditions = [
+        {"fieldId": shop.ids["Customers.Value"], "operator": ">", "value": 5},
+        {"fieldId": shop.ids["Customers.Clean"], "operator": "isNot", "value": "d"},
+    ]
+    view = await shop.schema.create_view(
+        **shop.to,
+        table="Customers",
+        draft={
+            "name": "late",
+            "type": "grid",
+            "filter": {"conjunction": "and", "conditions": conditions},
+            "sorts": [{"fieldId": shop.ids["Customers.When"], "direction": "desc"}],
+        },
+    )
+    assert await shop.column("Customers", "Name", view=view.view.view_id) == ["b12", "a7"]
+
+
+async def test_groups_and_exports_of_what_only_python_can_tell(shop: Shop) -> None:
+    await with_tails(shop)
+    wanted = (Aggregate("countAll", None), Aggregate("sum", "Value"), Aggregate("max", "When"))
+    groups = await shop.records.aggregate(**shop.to, table="Customers", query=AggregateQuery(wanted, ("Clean",)))
+    shown = [(group["key"]["Clean"], group["values"]) for group in decoded(groups.groups)]
+    assert shown == [
+        (None, [1, None, None]),
+        ("a", [1, 7, "2024-01-08T00:00:00.000Z"]),
+        ("B", [1, 3, "2024-01-04T00:00:00.000Z"]),
+        ("b", [1, 12, "2024-01-13T00:00:00.000Z"]),
+        ("c", [1, None, None]),
+        ("d", [1, 12, "2024-01-13T00:00:00.000Z"]),
+    ]
+    query = ExportQuery("csv", ("Name", "Tail", "Value", "When"))
+    page = await shop.records.export_page(**shop.to, table="Customers", query=query, after=None)
+    assert page.body.decode().split("\r\n") == [
+        "a7,7,7,2024-01-08T00:00:00.000Z",
+        "b12,12,12,2024-01-13T00:00:00.000Z",
+        ",#ERROR!,,",
+        "c,#ERROR!,,",
+        "B3,3,3,2024-01-04T00:00:00.000Z",
+        "d12,12,12,2024-01-13T00:00:00.000Z",
+    ]
 
 
 async def test_records_sort_by_what_is_computed(shop: Shop) -> None:

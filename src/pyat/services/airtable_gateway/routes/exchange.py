@@ -36,6 +36,7 @@ from pyat.foundation.web import (
 from pyat.recordstore.aggregates import Function
 from pyat.recordstore.errors import (
     RECORDS_PER_WRITE_MAX,
+    CellsTooSlow,
     InvalidRecordsToDelete,
     LimitReached,
     RowDoesNotExist,
@@ -243,7 +244,7 @@ _OPERATIONS = (
         _READ,
         body=_SUMS,
         answer=_GROUPS,
-        errors=(InvalidAggregate, UnknownFieldName, *_VIEW_ERRORS, InvalidRequest),
+        errors=(InvalidAggregate, CellsTooSlow, UnknownFieldName, *_VIEW_ERRORS, InvalidRequest),
     ),
     Operation(
         "export_records",
@@ -264,7 +265,7 @@ _OPERATIONS = (
             Parameter("userLocale", {"type": "string"}, "How dates are shown, such as `de`."),
             _BY_ID_QUERY,
         ),
-        errors=(UnknownFieldName, *_VIEW_ERRORS, TooManyRecords, InvalidRequest),
+        errors=(UnknownFieldName, CellsTooSlow, *_VIEW_ERRORS, TooManyRecords, InvalidRequest),
         description="Records that were there when it began. Where it fails in the middle, the connection breaks off.",
     ),
     Operation(

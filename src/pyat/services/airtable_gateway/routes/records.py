@@ -23,6 +23,7 @@ from pyat.foundation.web import (
 from pyat.recordstore.errors import (
     RECORDS_PER_WRITE_MAX,
     AmbiguousUpsert,
+    CellsTooSlow,
     ComputedValue,
     FilterTooSlow,
     InvalidAttachmentObject,
@@ -166,6 +167,7 @@ _LIST_ERRORS = (
     IteratorNotAvailable,
     InvalidFilter,
     FilterTooSlow,
+    CellsTooSlow,
     InvalidRequest,
 )
 _VALUE_ERRORS = (

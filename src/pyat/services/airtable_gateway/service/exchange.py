@@ -84,7 +84,9 @@ class ExchangeCalls(Calls):
             found = await self.exchange_store.rows(
                 base,
                 its_table,
-                form=_form(its_table, fields, query, text),
+                fields=fields,
+                form=lambda source, columns: _form(source, columns, query, text),
+                fills_cells=query.form == "json",
                 by_id=query.by_id,
                 sort=() if view is None else reading.order_of(view, its_table),
                 view=view,

@@ -1,7 +1,7 @@
 """The SQL of aggregates, exports and imports."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from asyncpg import exceptions as pg
 
@@ -14,9 +14,15 @@ from pyat.recordstore.ddl import StructureChanged, relation
 from pyat.recordstore.exporting import Form
 from pyat.recordstore.structure import Base, Field, Table, View
 from pyat.services.airtable_gateway.contract import Groups, InvalidAggregate, TaggedRecord
+from pyat.services.airtable_gateway.store import python_columns
 from pyat.services.airtable_gateway.store.python_cells import filled
 from pyat.services.airtable_gateway.store.records import GONE
 from pyat.services.airtable_gateway.store.terms import tag_sql
+
+
+def _once(fields: Sequence[Field]) -> list[Field]:
+    """Those that only Python computes, each once."""
+    return list({one.field_id: one for one in python_columns.needed(fields)}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +51,28 @@ class ExchangeStore:
         groups_max: int,
         view: View | None = None,
     ) -> Groups:
-        """All groups; one statement. Raises InvalidAggregate where a sum is beyond all numbers."""
-        condition, arguments = filters.condition_sql(None if view is None else view.filter, table, 1)
-        statement = aggregates.statement(
-            base.base_id,
-            table,
-            group_by=group_by,
-            aggregates=wanted,
-            by_id=by_id,
-            groups_max=groups_max,
-            condition=condition,
-        )
+        """All groups; one statement. Raises InvalidAggregate where a sum is beyond all numbers, CellsTooSlow."""
+        fields = [*group_by, *(one.field for one in wanted if one.field is not None)]
+        decisive = _once([*fields, *python_columns.ordering(table, (), view)])
         try:
-            row = await self._database.row(statement, *arguments)
+            async with python_columns.joined(self._database, base, table, decisive, python_columns.Records()) as (
+                connection,
+                source,
+            ):
+                condition, arguments = filters.condition_sql(None if view is None else view.filter, source, 1)
+                statement = aggregates.statement(
+                    base.base_id,
+                    source,
+                    group_by=[source.fields_by_id[one.field_id] for one in group_by],
+                    aggregates=[
+                        one if one.field is None else replace(one, field=source.fields_by_id[one.field.field_id])
+                        for one in wanted
+                    ],
+                    by_id=by_id,
+                    groups_max=groups_max,
+                    condition=condition,
+                )
+                row = await connection.row(statement, *arguments)
         except GONE as error:
             raise StructureChanged from error
         except pg.NumericValueOutOfRangeError:
@@ -72,27 +87,39 @@ class ExchangeStore:
         base: Base,
         table: Table,
         *,
-        form: Form,
+        fields: Sequence[Field],
+        form: Callable[[Table, Sequence[Field]], Form],
+        fills_cells: bool,
         sort: Sequence[reading.SortKey],
         rows_max: int,
         cursor: reading.Cursor | None,
         view: View | None = None,
         by_id: bool = False,
     ) -> Rows:
-        """One page of an export; one statement. In JSON, cells that Python computes are filled in, by name unless `by_id`."""
-        statement, arguments = reading.page(
-            base.base_id,
-            table,
-            fields=(),
-            by_id=False,
-            sort=sort,
-            rows_max=rows_max,
-            cursor=cursor,
-            form=form,
-            view=view,
-        )
+        """One page of an export; one statement. `form` says how the fields of a table are written.
+
+        With `fills_cells` (JSON) cells that Python computes are filled in afterwards, by name unless `by_id`. Raises CellsTooSlow.
+        """
+        decisive = _once(python_columns.ordering(table, sort, view))
+        shown = [] if fills_cells else _once(fields)
+        records = python_columns.Records()
+        if not decisive:
+            records = python_columns.Records(view, sort, cursor, rows_max)
+        wanted = list({one.field_id: one for one in [*decisive, *shown]}.values())
         try:
-            row = await self._database.row(statement, *arguments)
+            async with python_columns.joined(self._database, base, table, wanted, records) as (connection, source):
+                statement, arguments = reading.page(
+                    base.base_id,
+                    source,
+                    fields=(),
+                    by_id=False,
+                    sort=python_columns.sorted_in(source, sort),
+                    rows_max=rows_max,
+                    cursor=cursor,
+                    form=form(source, [source.fields_by_id[one.field_id] for one in fields]),
+                    view=view,
+                )
+                row = await connection.row(statement, *arguments)
         except GONE as error:
             raise StructureChanged from error
         assert row is not None, "an aggregate has one row"

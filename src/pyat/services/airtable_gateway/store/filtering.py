@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from pyat.recordstore.errors import FilterTooSlow
 from pyat.recordstore.exporting import Form
 from pyat.recordstore.fieldtypes import TextFormat
 from pyat.recordstore.structure import Base, Field, Table, View
+from pyat.services.airtable_gateway.store import python_columns
 from pyat.services.airtable_gateway.store.python_cells import filled, until
 from pyat.services.airtable_gateway.store.records import Page, RowsStore, structure_watched
 
@@ -49,18 +51,20 @@ async def matching_page(
     """
     ends_s = time.monotonic() + time_s
     given = " || ',' || ".join(inputs) or "''"
-    form = Form(f"'[' || r._n || ',' || {reading.keys_json(sort)}::text || ',[' || {given} || ']]'")
+    decisive = python_columns.needed(python_columns.ordering(table, sort, view))
     found: list[tuple[int, list[str | None]]] = []
     at = cursor
     async with (
         structure_watched(),
-        store.database.connection() as connection,
-        connection.raw.transaction(isolation="repeatable_read", readonly=True),
+        python_columns.joined(store.database, base, table, decisive, python_columns.Records()) as (connection, source),
+        nullcontext() if decisive else connection.raw.transaction(isolation="repeatable_read", readonly=True),
     ):
+        sort = python_columns.sorted_in(source, sort)
+        form = Form(f"'[' || r._n || ',' || {reading.keys_json(sort)}::text || ',[' || {given} || ']]'")
         while True:
             statement, arguments = reading.page(
                 base.base_id,
-                table,
+                source,
                 fields=None,
                 by_id=True,
                 sort=sort,
@@ -84,7 +88,7 @@ async def matching_page(
         numbers = ",".join(str(n) for n, _ in shown)
         statement, arguments = reading.page(
             base.base_id,
-            table,
+            source,
             fields=fields,
             by_id=by_id,
             sort=sort,

@@ -22,7 +22,7 @@ from pyat.recordstore.errors import FilterTooSlow, InvalidAttachmentObject, Inva
 from pyat.recordstore.fieldtypes import BadValue, NewChoices, TextFormat, find, with_new_choices
 from pyat.recordstore.structure import Base, Field, Table, View
 from pyat.services.airtable_gateway.contract import Upserted
-from pyat.services.airtable_gateway.store import terms
+from pyat.services.airtable_gateway.store import python_columns, terms
 from pyat.services.airtable_gateway.store.python_cells import filled
 
 Result = TypeVar("Result")
@@ -139,22 +139,28 @@ class RowsStore:
         """One page; one statement. `view` restricts the list by its filter; with `text` cells are what people read.
 
         `matching` is one more condition, for which there is `time_s`. Raises InvalidRequest for a time zone that
-        PostgreSQL does not know, FilterTooSlow.
+        PostgreSQL does not know, FilterTooSlow, CellsTooSlow.
         """
-        statement, arguments = reading.page(
-            base.base_id,
-            table,
-            fields=fields,
-            by_id=by_id,
-            sort=sort,
-            rows_max=rows_max,
-            cursor=cursor,
-            view=view,
-            text=text,
-            counts_comments=counts_comments,
-            matching=matching,
-        )
-        async with structure_watched(), _zones_watched(), self.database.connection() as connection:
+        decisive = python_columns.needed(python_columns.ordering(table, sort, view))
+        every = python_columns.Records()
+        async with (
+            structure_watched(),
+            _zones_watched(),
+            python_columns.joined(self.database, base, table, decisive, every) as (connection, source),
+        ):
+            statement, arguments = reading.page(
+                base.base_id,
+                source,
+                fields=fields,
+                by_id=by_id,
+                sort=python_columns.sorted_in(source, sort),
+                rows_max=rows_max,
+                cursor=cursor,
+                view=view,
+                text=text,
+                counts_comments=counts_comments,
+                matching=matching,
+            )
             try:
                 row = await connection.row(statement, *arguments, timeout_s=time_s)
             except TimeoutError as error:
