@@ -505,9 +505,7 @@ def _lookup_json(way: Link, source: Field, relation: str) -> str:
     return f"(SELECT '[' || string_agg({cell}, ',' ORDER BY {rows.order}) || ']' {rows.sql})"
 
 
-_SHOWN_AS_COMPUTED = frozenset(
-    (_NUMBERS | _MOMENTS | _COLUMN_TEXTS | {"date", "singleSelect", "formula", "rollup"}) - {"count"}
-)
+_SHOWN_AS_COMPUTED = frozenset(_NUMBERS | _MOMENTS | _COLUMN_TEXTS | {"date", "singleSelect", "formula", "rollup"})
 """Types whose cells show what formulas see of them."""
 
 _LISTS = frozenset(
@@ -744,7 +742,7 @@ def definition_of(one: Field) -> Options | None:
     else:
         direct = [computed.table.fields[field_id] for field_id in computed.field_ids]
     for other in direct:
-        inputs[other.field_id] = _input_definition(other, is_own=computed.way is None)
+        inputs[other.field_id] = _input_definition(other)
     if None in inputs.values():
         return None
     if computed.formula is not None and (computed.formula.is_volatile or _reads_clock(computed.formula)):
@@ -781,7 +779,7 @@ def _way_definition(way: Link) -> list[str]:
     return [way.junction, way.own, way.linked_table_id]
 
 
-def _input_definition(other: Field, *, is_own: bool) -> Options | None:
+def _input_definition(other: Field) -> Options | None:
     if other.computed is not None:
         return None if other.computed.generation is None else {"generation": other.computed.generation}
     if other.type in _STABLE:
@@ -789,12 +787,11 @@ def _input_definition(other: Field, *, is_own: bool) -> Options | None:
         if choices is None:
             return {"type": other.type}
         return {"type": other.type, "choices": {choice["id"]: choice["name"] for choice in choices}}
-    # What other tables show of links and counts changes with links that are not theirs.
-    if is_own and other.type == "count" and other.via is not None:
+    if other.type == "count" and other.via is not None:
         return {"type": other.type, "way": _way_definition(other.via)}
-    if is_own and other.link is not None and other.link.primary is not None:
+    if other.link is not None and other.link.primary is not None:
         primary = other.link.primary
-        shown = _input_definition(primary, is_own=False)
+        shown = _input_definition(primary)
         if shown is not None:
             return {"type": other.type, "way": _way_definition(other.link), "primary": [primary.field_id, shown]}
     return None

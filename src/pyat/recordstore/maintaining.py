@@ -66,6 +66,17 @@ class Group:
         return f"{_PREFIX}_group_{self.way.own}_{self.way.junction}"
 
 
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """What cells of a group see of the linked records that is not in these: their links, or what those show."""
+
+    group: Group
+    way: Link
+    """From the linked table on."""
+    primary: Field | None
+    """Which the links are shown by; None where they are counted."""
+
+
 @dataclass(slots=True)
 class Kept:
     """The computed cells of a base that have columns, filled or not."""
@@ -85,6 +96,18 @@ class Kept:
                 for way in ways_of(cell.field):
                     found.setdefault((table_id, way.junction, way.own), (way, []))[1].append(cell)
         return [Group(table_id, way, tuple(cells)) for (table_id, _, _), (way, cells) in found.items()]
+
+    def beyond(self) -> list[Beyond]:
+        """All of it."""
+        found: dict[tuple[str, str, str], Beyond] = {}
+        for group in self.groups():
+            for other in (one for cell in group.cells for one in _seen_through(cell, group.way)):
+                way = other.link or (other.via if other.type == "count" else None)
+                if way is not None:
+                    primary = None if other.link is None else other.link.primary
+                    key = group.name, f"{way.junction} {way.own}", "" if primary is None else primary.field_id
+                    found[key] = Beyond(group, way, primary)
+        return list(found.values())
 
 
 def kept(base: Base) -> Kept:
@@ -137,10 +160,10 @@ def inputs_of(one: Field) -> list[Field]:
     computed = one.computed
     assert computed is not None and computed.table is not None, "kept cells are computed"
     if computed.source is not None:
-        found = [computed.source]
+        direct = [computed.source]
     else:
         direct = [computed.table.fields[field_id] for field_id in computed.field_ids]
-        found = [other.link.primary if other.link and other.link.primary else other for other in direct]
+    found = [other.link.primary if other.link and other.link.primary else other for other in direct]
     return [other for other in found if other.computed is not None]
 
 
@@ -239,13 +262,14 @@ def functions(made: Kept) -> dict[str, str]:
     """The bodies of the trigger functions (PL/pgSQL) and of those they call, by name."""
     base_id = made.base.base_id
     found: dict[str, str] = {}
-    groups = made.groups()
+    groups, beyond = made.groups(), made.beyond()
     for table in made.base.tables:
         cells = made.cells[table.table_id]
         if cells:
             found[_own_name(table.table_id)] = _own_body(base_id, cells)
         watched = [group for group in groups if group.way.linked_table_id == table.table_id]
-        body = _changed_body(base_id, watched)
+        shown = [one for one in beyond if one.way.linked_table_id == table.table_id and one.primary is not None]
+        body = _changed_body(base_id, watched, shown)
         if body is not None:
             found[_changed_name(table.table_id)] = body
     for group in groups:
@@ -253,8 +277,11 @@ def functions(made: Kept) -> dict[str, str]:
     junctions: dict[str, list[Group]] = {}
     for group in groups:
         junctions.setdefault(group.way.junction, []).append(group)
+    for one in beyond:
+        junctions.setdefault(one.way.junction, [])
     for junction, its_groups in junctions.items():
-        found[_links_name(junction)] = _links_body(base_id, its_groups)
+        its_own = [one for one in beyond if one.way.junction == junction]
+        found[_links_name(junction)] = _links_body(base_id, its_groups, its_own)
     return found
 
 
@@ -338,50 +365,87 @@ def _stored_name(cell: Cell) -> str:
     return computed.stored.name
 
 
-def _changed_body(base_id: BaseId, groups: Sequence[Group]) -> str | None:
+def _changed_body(base_id: BaseId, groups: Sequence[Group], beyond: Sequence[Beyond]) -> str | None:
     """After records changed: whoever shows them over links."""
     steps = []
     for group in groups:
         seen = [other for cell in group.cells for other in _seen_through(cell, group.way)]
         columns = list(dict.fromkeys(name for other in seen for name in _columns_of(other)))
-        if not columns:
-            continue
-        new, old = (", ".join(f"{alias}.{quote(name)}" for name in columns) for alias in "no")
-        steps.append(
-            f"SELECT array_agg(n._n) INTO changed FROM new_rows n JOIN old_rows o ON o._n = n._n"
-            f" WHERE ROW({new})::record *<> ROW({old})::record;"
-            " IF changed IS NOT NULL THEN"
-            # Links are counted, not records, so that nobody looks at all of a hub's.
-            f" SELECT count(*), array_agg(DISTINCT l.n) INTO reached, affected FROM (SELECT l.{group.way.own} AS n"
-            f" FROM {quote(base_id, group.way.junction)} l WHERE l.{group.way.other} = ANY (changed)"
-            f" LIMIT {AFFECTED_MAX + 1}) l;"
-            f" IF reached > {AFFECTED_MAX} THEN PERFORM {quote(base_id, group.name)}(NULL, changed);"
-            f" ELSIF reached > 0 THEN PERFORM {quote(base_id, group.name)}(affected, NULL); END IF; END IF;"
-        )
-    if not steps:
-        return None
-    return f"DECLARE changed int8[]; affected int8[]; reached int8; BEGIN {' '.join(steps)} RETURN NULL; END"
+        if columns:
+            steps.append(f"{_changed(columns)} {_spread(base_id, group)}")
+    for one in beyond:
+        if one.primary is not None and (columns := _columns_of(one.primary)):
+            way = one.way
+            steps.append(
+                f"{_changed(columns)} IF changed IS NOT NULL THEN SELECT array_agg(DISTINCT l.{way.own}) INTO changed"
+                f" FROM {quote(base_id, way.junction)} l WHERE l.{way.other} = ANY (changed); END IF;"
+                f" {_spread_beyond(base_id, one)}"
+            )
+    return f"{_DECLARED} BEGIN {' '.join(steps)} RETURN NULL; END" if steps else None
 
 
-def _links_body(base_id: BaseId, groups: Sequence[Group]) -> str:
+_DECLARED: Final = "DECLARE changed int8[]; affected int8[]; reached int8;"
+
+
+def _changed(columns: Sequence[str]) -> str:
+    """Find the records in which something else is in some columns now."""
+    new, old = (", ".join(f"{alias}.{quote(name)}" for name in columns) for alias in "no")
+    return (
+        "SELECT array_agg(n._n) INTO changed FROM new_rows n JOIN old_rows o ON o._n = n._n"
+        f" WHERE ROW({new})::record *<> ROW({old})::record;"
+    )
+
+
+def _spread(base_id: BaseId, group: Group) -> str:
+    """From the `changed` records of the linked table to those that show them."""
+    name = quote(base_id, group.name)
+    return (
+        "IF changed IS NOT NULL THEN"
+        # Links are counted, not records, so that nobody looks at all of a hub's.
+        f" SELECT count(*), array_agg(DISTINCT l.n) INTO reached, affected FROM (SELECT l.{group.way.own} AS n"
+        f" FROM {quote(base_id, group.way.junction)} l WHERE l.{group.way.other} = ANY (changed)"
+        f" LIMIT {AFFECTED_MAX + 1}) l;"
+        f" IF reached > {AFFECTED_MAX} THEN PERFORM {name}(NULL, changed);"
+        f" ELSIF reached > 0 THEN PERFORM {name}(affected, NULL); END IF; END IF;"
+    )
+
+
+def _spread_beyond(base_id: BaseId, beyond: Beyond) -> str:
+    """As `_spread`, where nothing was written to the `changed` records themselves.
+
+    They are locked as if it had been: whoever links to one of them at the same time is waited for, or waits.
+    """
+    group = beyond.group
+    return (
+        f"IF cardinality(changed) > {AFFECTED_MAX} THEN PERFORM {quote(base_id, group.name)}(NULL, changed);"
+        f" ELSIF changed IS NOT NULL THEN PERFORM FROM {quote(base_id, group.way.linked_table_id)} r"
+        f" WHERE r._n = ANY (changed) ORDER BY r._n FOR NO KEY UPDATE; {_spread(base_id, group)} END IF;"
+    )
+
+
+def _links_body(base_id: BaseId, groups: Sequence[Group], beyond: Sequence[Beyond]) -> str:
     """After links came, went or changed places: the records on the sides that show something over them."""
-    steps = []
-    for group in groups:
-        own = group.way.own
-        parts = {
-            "INSERT": f"SELECT {own} AS n FROM new_rows",
-            "DELETE": f"SELECT {own} AS n FROM old_rows",
-            "UPDATE": f"SELECT {own} AS n FROM new_rows UNION SELECT {own} FROM old_rows",
-        }
-        chosen = " ELSE".join(
-            f"IF TG_OP = '{operation}' THEN SELECT array_agg(l.n) INTO affected"
-            f" FROM (SELECT DISTINCT q.n FROM ({part}) q LIMIT {MISSED_MAX + 1}) l;"
-            for operation, part in parts.items()
-        )
-        steps.append(
-            f"{chosen} END IF; PERFORM {quote(base_id, group.name)}(affected, NULL);".replace("ELSEIF", "ELSIF")
-        )
-    return f"DECLARE affected int8[]; BEGIN {' '.join(steps)} RETURN NULL; END"
+    steps = [
+        f"{_ends_of_links(group.way.own, 'affected')} PERFORM {quote(base_id, group.name)}(affected, NULL);"
+        for group in groups
+    ]
+    steps += [f"{_ends_of_links(one.way.own, 'changed')} {_spread_beyond(base_id, one)}" for one in beyond]
+    return f"{_DECLARED} BEGIN {' '.join(steps)} RETURN NULL; END"
+
+
+def _ends_of_links(side: str, name: str) -> str:
+    """Find the records on one side of the links."""
+    parts = {
+        "INSERT": f"SELECT {side} AS n FROM new_rows",
+        "DELETE": f"SELECT {side} AS n FROM old_rows",
+        "UPDATE": f"SELECT {side} AS n FROM new_rows UNION SELECT {side} FROM old_rows",
+    }
+    chosen = " ELS".join(
+        f"IF TG_OP = '{operation}' THEN SELECT array_agg(l.n) INTO {name}"
+        f" FROM (SELECT DISTINCT q.n FROM ({part}) q LIMIT {MISSED_MAX + 1}) l;"
+        for operation, part in parts.items()
+    )
+    return f"{chosen} END IF;"
 
 
 def _group_body(made: Kept, group: Group) -> str:

@@ -35,9 +35,16 @@ async def add_fields(shop: Shop) -> None:
     await shop.add("Customers", "Rank", "formula", formula="IF({Spent} > 20, 'big', 'small') & ' ' & {Name}")
     await shop.add("Orders", "Rank", "lookup", link="Orders.Customer", source="Customers.Rank")
     await shop.add("Lines", "Rank", "lookup", link="Lines.Order", source="Orders.Whose")
+    await shop.add("Orders", "Count", "count", link="Orders.Lines")
+    await shop.add(
+        "Customers", "Counts", "rollup", link="Customers.Orders", source="Orders.Count", formula="SUM(values)"
+    )
+    await shop.add("Customers", "Ordered", "lookup", link="Customers.Orders", source="Orders.Lines")
+    await shop.add("Customers", "What", "formula", formula="ARRAYJOIN({Ordered}, '; ') & {Counts}")
+    await shop.add("Lines", "Who", "lookup", link="Lines.Order", source="Orders.Customer")
 
 
-KEPT = 12
+KEPT = 16
 
 
 @pytest_asyncio.fixture
