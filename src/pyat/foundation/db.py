@@ -79,13 +79,15 @@ class Connection:
     async def value(self, statement: Statement, *arguments: Any) -> Any:
         """The first column of the first row, or None."""
         _note(statement)
-        return await self.raw.fetchval(statement.text, *arguments)
+        rows = await self.raw.fetch(statement.text, *arguments)
+        return rows[0][0] if rows else None
 
     async def row(self, statement: Statement, *arguments: Any, timeout_s: float | None = None) -> Row | None:
         """The first row, or None; `timeout_s` instead of the pool's time. Raises TimeoutError, then the connection lives."""
         _note(statement)
-        found: Row | None = await self.raw.fetchrow(statement.text, *arguments, timeout=timeout_s)
-        return found
+        # All of them, of which there is one: a statement that is asked for its first row alone does not run in parallel.
+        rows = await self.raw.fetch(statement.text, *arguments, timeout=timeout_s)
+        return rows[0] if rows else None
 
     async def rows(self, statement: Statement, *arguments: Any) -> list[Row]:
         """All rows; the statement bounds their number."""

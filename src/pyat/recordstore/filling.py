@@ -208,8 +208,21 @@ async def _fill_table(
     )
     generations = [column.generation for column in columns]
     after = min(column.filled for column in columns)
+    reach = Statement(
+        "reach_of_chunk",
+        f"SELECT max(r._n) FROM (SELECT r._n FROM {relation} r WHERE r._n > $1 ORDER BY r._n LIMIT {CHUNK_ROWS}) r",
+    )
+    write_own = Statement("fill_own_chunk", maintaining.set_own_sql(base_id, table_id, cells))
 
-    async def chunk() -> int | None:
+    async def own_chunk() -> int | None:
+        async with database.transaction() as connection:
+            last: int | None = await connection.value(reach, after)
+            if last is not None:
+                await connection.run(write_own, after, last)
+                await connection.run(note, generations, last)
+            return last
+
+    async def linked_chunk() -> int | None:
         async with database.transaction() as connection:
             numbers = await connection.value(take, after)
             if numbers is None:
@@ -219,6 +232,7 @@ async def _fill_table(
             await connection.run(note, generations, last)
             return last
 
+    chunk = linked_chunk if any(maintaining.ways_of(cell.field) for cell in cells) else own_chunk
     while True:
         began = time.monotonic()
         last = await _retried(chunk)

@@ -145,4 +145,11 @@ WHERE base_id = $1;
 -- end_computed_work --
 -- Base $1 has nothing to fill, unless somebody asked again since it was asked $2 times.
 DELETE FROM schema.computed_work
-WHERE base_id = $1 AND asked = $2;
+WHERE base_id = $1 AND asked = $2
+RETURNING base_id;
+
+-- release_computed_work --
+-- Base $1 has more to fill, for anybody.
+UPDATE schema.computed_work
+SET leased_until = '-infinity'
+WHERE base_id = $1;

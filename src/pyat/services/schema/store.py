@@ -701,7 +701,8 @@ class SchemaStore:
 
         with contextlib.suppress(*GONE):
             await filling.fill(self._database, base_id, load, hold)
-        await self._database.run(_STATEMENTS["end_computed_work"], base_id, row["asked"])
+        if await self._database.value(_STATEMENTS["end_computed_work"], base_id, row["asked"]) is None:
+            await self._database.run(_STATEMENTS["release_computed_work"], base_id)
         return base_id
 
     async def check_computed(self, base_id: BaseId) -> filling.Checked | None:

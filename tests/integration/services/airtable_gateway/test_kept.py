@@ -345,3 +345,22 @@ async def test_the_sign_of_a_zero_is_a_change(shop: Shop) -> None:
     (changed,) = await shop.update("Lines", (line["id"], {"Price": -5}))
     assert changed["fields"]["Side"] == {"specialValue": "-Infinity"}
     await is_right(shop, kept=KEPT + 1)
+
+
+async def test_whoever_asks_while_columns_are_filled_does_not_wait_for_a_lease_to_end(
+    shop: Shop, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shop.store is not None
+    fill = filling.fill
+
+    async def asked_again(*arguments: Any) -> int:
+        count = await fill(*arguments)
+        await database.run(maintaining.ASK, shop.base_id)
+        return count
+
+    await database.run(maintaining.ASK, shop.base_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(filling, "fill", asked_again)
+        assert await shop.store.fill_computed() == shop.base_id
+    assert await shop.store.fill_computed() == shop.base_id
+    assert await shop.store.fill_computed() is None
