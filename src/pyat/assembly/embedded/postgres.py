@@ -31,7 +31,6 @@ _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     # An acknowledged commit is on the disk: fsync, full_page_writes and synchronous_commit keep their default, on.
-    "wal_compression": "on",
     # What a crash leaves to replay is bounded, so that the server is back in seconds.
     "max_wal_size": "256MB",
     "min_wal_size": "48MB",
