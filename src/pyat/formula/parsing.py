@@ -10,6 +10,7 @@ from pyat.formula.errors import BadSyntax
 from pyat.formula.tree import Call, Node, Number, Reference, Text
 
 LENGTH_MAX: Final = 100_000
+_ID: Final = re.compile(r"\{fld[0-9A-Za-z]{14}\}")
 """Characters of a formula."""
 
 TOKEN: Final = re.compile(
@@ -90,8 +91,11 @@ def name_of(token: str) -> str:
 
 
 def parse(text: str) -> Node:
-    """The tree of a formula. Raises BadSyntax."""
-    if len(text) > LENGTH_MAX:
+    """The tree of a formula. Raises BadSyntax.
+
+    A field's id in braces counts as one character, so that a formula that is stored by ids is as long as it was by names.
+    """
+    if len(text) > LENGTH_MAX and len(_ID.sub("f", text)) > LENGTH_MAX:
         raise BadSyntax(f"A formula has at most {LENGTH_MAX:,} characters", LENGTH_MAX, len(text))
     if not text.strip():
         raise BadSyntax("The formula is empty", 0, len(text))

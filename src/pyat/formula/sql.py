@@ -29,6 +29,8 @@ HEIGHT_MAX: Final = 60
 """PostgreSQL refuses expressions that nest too deep; deeper formulas are for Python."""
 LENGTH_MAX: Final = 100_000
 """Of an expression with its error, in characters."""
+ARGUMENTS_MAX: Final = 200
+"""Of one call; each of them is written into the SQL of the next ones."""
 MIXED_MAX: Final = 3
 """How many arguments of one call may be of a kind that is chosen record by record; each doubles the SQL."""
 PG_TYPES: Final[Mapping[Kind, str]] = {
@@ -550,6 +552,9 @@ class _Compiler:
     def _call(self, function: "type[Function]", given: Sequence[Sql | None]) -> Sql | None:
         if function.is_lazy:
             return self._if(given) if function.__name__ == "IF" else self._switch(given)
+        lengths = [one.length for one in given if one is not None and one.constant is None]
+        if len(lengths) > ARGUMENTS_MAX or sum(lengths) > LENGTH_MAX:
+            return None
         written = len(given) - len(function.inputs)
         arguments: list[Sql] = []
         for position, one in enumerate(given):

@@ -17,7 +17,7 @@ from pyat.foundation.ids import BaseId, TableId
 from pyat.foundation.sql import Statement, quote
 from pyat.recordstore import layouts, links, views
 from pyat.recordstore.columns import column_type
-from pyat.recordstore.computing import COMPUTED, Computed, settle
+from pyat.recordstore.computing import COMPUTED, Computed, aside, settle
 from pyat.recordstore.structure import Field, Link, Options, Stored, Table, View
 
 LOCK_TIMEOUT_MS = 2_000
@@ -73,7 +73,8 @@ def has_unready(base_id: BaseId) -> Statement:
 async def load(connection: Connection, base_id: BaseId) -> tuple[int, tuple[Table, ...]]:
     """The version and the tables of a base, from one snapshot. Raises UndefinedTableError when there is no such base."""
     found = orjson.loads(await connection.value(Statement("load_base", _LOAD.format(base=quote(base_id)))))
-    fields = _fields(base_id, found["tables"], found["fields"], found["stored"])
+    given = found["tables"], found["fields"], found["stored"]
+    fields = await aside((row["options"] for row in found["fields"]), lambda: _fields(base_id, *given))
     its_views: dict[str, list[View]] = {}
     for row in found["views"]:
         its_views.setdefault(row["table_id"], []).append(

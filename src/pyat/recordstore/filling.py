@@ -91,7 +91,7 @@ async def _fill_level(database: Database, base_id: BaseId, load: Load, progress:
         base = await load(connection)
         if base is None:
             return 0, 0
-        made = maintaining.kept(base)
+        made = await maintaining.kept_of(base)
         # In this order: whoever leaves a note later makes the misses of these columns out of date.
         columns = await _columns(connection, base_id)
         missed = await connection.rows(
@@ -320,7 +320,7 @@ async def check(
         base = await load(connection)
         if base is None:
             return None
-        made = maintaining.kept(base)
+        made = await maintaining.kept_of(base)
         differences, records, columns = [], 0, 0
         total = sum(map(len, made.cells.values()))
         for table in base.tables:
@@ -360,5 +360,5 @@ async def fill_anew(database: Database, base_id: BaseId, load: Load, field_ids: 
     async with database.transaction() as connection:
         base = await load(connection)
         if base is not None:
-            missed = maintaining.dependents(field_ids, maintaining.kept(base))
+            missed = maintaining.dependents(field_ids, await maintaining.kept_of(base))
             await connection.run(Statement("fill_anew", maintaining.unfilled_sql(base_id, missed)))

@@ -124,6 +124,11 @@ def kept(base: Base) -> Kept:
     return made
 
 
+async def kept_of(base: Base) -> Kept:
+    """As `kept`, without keeping others waiting for long."""
+    return await computing.aside((one.options for table in base.tables for one in table.fields), lambda: kept(base))
+
+
 def _is_kept(one: Field) -> bool:
     return one.computed is not None and one.computed.stored is not None
 
@@ -631,7 +636,7 @@ async def refresh(connection: Connection, base: Base) -> None:
 
     `base` is the changed structure. Columns of fields that mean something else now are given up; the others go on.
     """
-    made = kept(base)
+    made = await kept_of(base)
     cells = [cell for its_cells in made.cells.values() for cell in its_cells]
     names = quote(base.base_id)
     field_ids = [cell.field.field_id for cell in cells]
@@ -667,7 +672,7 @@ async def add_columns(connection: Connection, base: Base, generation: str) -> in
     """
     names = quote(base.base_id)
     added = 0
-    for table_id, cells in kept(base).candidates.items():
+    for table_id, cells in (await kept_of(base)).candidates.items():
         if not cells:
             continue
         rows = await connection.rows(
@@ -713,7 +718,7 @@ async def add_columns(connection: Connection, base: Base, generation: str) -> in
             )
     if added:
         _, tables = await ddl.load(connection, base.base_id)
-        wanted = functions(kept(replace(base, tables=tables)))
+        wanted = functions(await kept_of(replace(base, tables=tables)))
         await _replace_functions(connection, base.base_id, wanted)
         await _add_triggers(connection, base.base_id, wanted)
     return added

@@ -4,6 +4,7 @@ that a cut leaves over is dropped."""
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pyat.formula.functions import texts_sql
 from pyat.formula.functions.base import Function, anything, items, number, text
@@ -18,7 +19,6 @@ _CASE_GROWTH = 3
 """A letter in another case is so many characters at most."""
 _URL_GROWTH = 12
 """A character in a URL is so many at most."""
-_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
 _ASTRAL = "\U00010000"
 
 
@@ -197,9 +197,7 @@ class ENCODE_URL_COMPONENT(_Text):
         """From its UTF-8."""
         if len(text) > LENGTH_MAX // 3:
             return ERROR
-        return _bounded(
-            "".join(one if one in _SAFE else "".join(f"%{byte:02X}" for byte in one.encode()) for one in text)
-        )
+        return _bounded(quote(text, safe=""))
 
 
 def _found(needle: str, haystack: str, start: float) -> int:
@@ -539,6 +537,9 @@ class SUBSTITUTE(_Text):
         return _bounded(text[:at] + new + text[at + len(old) :]) if wanted else text
 
 
+_REPEATED_PLAINLY = 10_000
+
+
 class REPT(_Text):
     """The text so many times.
 
@@ -553,16 +554,14 @@ class REPT(_Text):
     @staticmethod
     def sql(context: "Context", text: "Sql", count: "Sql") -> "Sql":
         """By repeat, once the length is known."""
-        error = (
-            f"{{b}} < 0 OR length({{a}})::int8 * {texts_sql.count(count).replace(count.value, '{b}')} > {LENGTH_MAX}"
-        )
         times = texts_sql.count(count)
         if count.constant is None:
             times = times.replace(count.value, "{b}")
         error = f"{{b}} < 0 OR length({{a}})::int8 * {times} > {LENGTH_MAX}"
         value = f"CASE WHEN {{a}} = '' OR {error} THEN '' ELSE repeat({{a}}, {times}) END"
         given = [text, count]
-        if count.constant is not None and count.condition != "" and times != "0":
+        # PostgreSQL repeats an empty text as often as it is told.
+        if times.isdigit() and 0 < int(times) <= _REPEATED_PLAINLY:
             length_max = _grown(text, int(times))
             if _is_short(length_max):
                 return _text_sql(f"repeat({text.value}, {times})", None, length_max)

@@ -227,6 +227,27 @@ async def test_filters(shop: Shop, table: str, formula: str, names: list[str]) -
     assert await shop.column(table, "Name", filter=formula) == names
 
 
+async def test_nothing_is_repeated_many_times_in_no_time(shop: Shop) -> None:
+    await filled(shop)
+    assert await shop.column("Lines", "Name", filter="REPT(LEFT({Name}, 0), 2000000000) = ''") == [
+        "l1",
+        "l2",
+        "l3",
+        "l4",
+    ]
+    assert await shop.column("Lines", "Name", filter="REPT({Name}, 2000000000) = ''") == []
+
+
+async def test_a_formula_of_100000_characters_is_as_long_when_it_is_stored_by_ids(shop: Shop) -> None:
+    await filled(shop)
+    formula = "+".join(["Price"] * 16_600)
+    await shop.add("Lines", "Long", "formula", formula=formula)
+    prices = await shop.column("Lines", "Price")
+    assert await shop.column("Lines", "Long") == pytest.approx([price * 16_600 for price in prices])
+    with pytest.raises(InvalidFieldOptions):
+        await shop.add("Lines", "Longer", "formula", formula=formula + "+1" * 1_000)
+
+
 async def test_pages_of_a_filter_that_python_decides(shop: Shop) -> None:
     names = [f"n{number}" for number in range(25)]
     for start in range(0, 25, 10):
