@@ -849,7 +849,8 @@ async def _planned(
         found = await _bases(connection, [base_id])
     except GONE:
         pass
-    planned = plan(found[0] if found else None)
+    # It checks formulas, and those of 100,000 characters take a while.
+    planned = await asyncio.to_thread(plan, found[0] if found else None)
     assert found, "a plan for no base raises"
     return found[0], planned
 
