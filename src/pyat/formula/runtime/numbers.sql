@@ -116,7 +116,7 @@ $$;
 
 -- The remainder, with the sign of the dividend, exactly: by subtracting the divisor times powers of two.
 CREATE OR REPLACE FUNCTION pyat_formula.mod(a float8, b float8) RETURNS float8
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
     rest float8 := abs(a);
     divisor float8 := abs(b);

@@ -236,6 +236,9 @@ async def test_nothing_is_repeated_many_times_in_no_time(shop: Shop) -> None:
         "l4",
     ]
     assert await shop.column("Lines", "Name", filter="REPT({Name}, 2000000000) = ''") == []
+    await shop.create("Orders", {"Name": "no day"})
+    assert await shop.column("Orders", "Name", filter="ISERROR(MOD(10, DAY({Day})))") == ["o3", "no day"]
+    assert await shop.column("Orders", "Name", filter="MOD(10, DAY({Day})) > 100") == []
 
 
 async def test_a_formula_of_100000_characters_is_as_long_when_it_is_stored_by_ids(shop: Shop) -> None:
