@@ -556,7 +556,7 @@ class REPT(_Text):
         """By repeat, once the length is known."""
         times = texts_sql.count(count)
         if count.constant is None:
-            times = times.replace(count.value, "{b}")
+            times = texts_sql.count(replace(count, value="{b}"))
         error = f"{{b}} < 0 OR length({{a}})::int8 * {times} > {LENGTH_MAX}"
         value = f"CASE WHEN {{a}} = '' OR {error} THEN '' ELSE repeat({{a}}, {times}) END"
         given = [text, count]
